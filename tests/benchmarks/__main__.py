@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 import tempfile
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,78 +15,118 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import folding, serving, streams, subscriptions, throughput
+from tests.benchmarks import folding, serving, sizes, streams, subscriptions, throughput
 from tests.benchmarks.rosters import RosterFigures
 
 
-def bench(
-    json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
-) -> None:
-    """Measure throughput, latency, memory and sizes; each part takes at most a minute."""
-    console = Console()
-    console.print("[dim]Folding without any I/O ...[/]")
-    meter = folding.FoldMeter()
-    meter.run()
-    with tempfile.TemporaryDirectory(prefix="cairn-bench-") as directory:
-        console.print(
-            f"[dim]{throughput.EVENTS:,} events of {throughput.LEARNERS:,} learners: no-op, worker, replay ...[/]"
-        )
-        rates = throughput.measure(Path(directory, "throughput"))
-        meter.run()
-        console.print("[dim]Events through a stream, plain and encrypted ...[/]")
-        streamed = {
-            name: streams.measure_streams(Path(directory, f"streams-{name}"), encryption=name == "encrypted")
-            for name in ("plain", "encrypted")
-        }
-        meter.run()
-        console.print("[dim]The running system: events, recommendations, echo ...[/]")
-        served = serving.measure_serving(Path(directory, "serving"))
-        meter.run()
-        console.print(
-            f"[dim]{subscriptions.LEARNERS:,} learners on {subscriptions.STREAMS} subscriptions, "
-            f"{subscriptions.EVENTS_PER_S} events/s; readers that connect and leave for a minute ...[/]"
-        )
-        watched = subscriptions.measure_subscriptions(Path(directory, "subscriptions"))
-    meter.run()
-    figures = _figures(meter.costs(), rates, streamed, served) | {"subscriptions": _rounded(asdict(watched))}
-    console.print(_table(figures))
-    if json is not None:
-        json.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2))
-        console.print(f"Figures written to {json}")
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the benchmark.
+
+    Attributes:
+        title: what it measures, for people.
+        figures: measures it in an empty folder; its figures by name.
+    """
+
+    title: str
+    figures: Callable[[Path], dict[str, Any]]
 
 
-def _figures(
-    costs: folding.FoldCosts,
-    rates: throughput.Throughput,
-    streamed: dict[str, streams.StreamFigures],
-    served: serving.Serving,
-) -> dict[str, Any]:
+def _throughput(directory: Path) -> dict[str, Any]:
+    rates = throughput.measure(directory)
     return {
-        "fold_update_us": round(costs.update_us, 2),
-        "fold_bulk_us": round(costs.bulk_us, 3),
         "worker_events_per_s": round(rates.worker_events_per_s),
         "noop_events_per_s": round(rates.noop_events_per_s),
         "worker_ratio_to_noop": round(rates.worker_events_per_s / rates.noop_events_per_s, 2),
         "replay_events_per_s": round(rates.replay_events_per_s),
-        "stream_events": {
-            name: {field: round(value, 1) for field, value in asdict(figures).items()}
-            for name, figures in streamed.items()
+        "worker_cpu_us_per_event": round(rates.worker_cpu_us_per_event, 1),
+        "redis_cpu_us_per_event": round(rates.redis_cpu_us_per_event, 1),
+        "replay_cpu_us_per_event": round(rates.replay_cpu_us_per_event, 1),
+        "redis_bytes_per_learner": {
+            "p50": round(rates.redis_bytes_per_learner_p50),
+            "p99": round(rates.redis_bytes_per_learner_p99),
         },
+        "state_bytes_at_50_skills": rates.state_bytes_at_50_skills,
+        "rss_mb": {"worker_after_200k_events": round(rates.worker_rss_mb, 1)},
+    }
+
+
+def _streams(directory: Path) -> dict[str, Any]:
+    streamed = {
+        name: streams.measure_streams(directory / name, encryption=name == "encrypted")
+        for name in ("plain", "encrypted")
+    }
+    return {"stream_events": {name: _rounded(asdict(figures)) for name, figures in streamed.items()}}
+
+
+def _serving(directory: Path) -> dict[str, Any]:
+    served = serving.measure_serving(directory)
+    return {
         "event_to_state_ms": {
             "p50": round(served.event_to_state_p50_ms, 1),
             "p99": round(served.event_to_state_p99_ms, 1),
         },
         "recommend": {setting: _recommend(figures) for setting, figures in served.recommend.items()},
         "rosters": _rosters(served.rosters),
-        "redis_bytes_per_learner": {
-            "p50": round(rates.redis_bytes_per_learner_p50),
-            "p99": round(rates.redis_bytes_per_learner_p99),
-        },
-        "state_bytes_at_50_skills": rates.state_bytes_at_50_skills,
-        "rss_mb": {
-            **{name: round(value, 1) for name, value in served.rss_mb.items()},
-            "worker_after_200k_events": round(rates.worker_rss_mb, 1),
-        },
+        "rss_mb": _rounded(served.rss_mb),
+    }
+
+
+PARTS = {
+    "throughput": Part(
+        f"{throughput.EVENTS:,} events of {throughput.LEARNERS:,} learners: no-op, worker, replay", _throughput
+    ),
+    "streams": Part("Events through a stream, plain and encrypted", _streams),
+    "serving": Part("The running system: events, recommendations, echo", _serving),
+    "subscriptions": Part(
+        f"{subscriptions.LEARNERS:,} learners on {subscriptions.STREAMS} subscriptions, "
+        f"{subscriptions.EVENTS_PER_S} events/s; readers that connect and leave for a minute",
+        lambda directory: {"subscriptions": _rounded(asdict(subscriptions.measure_subscriptions(directory)))},
+    ),
+    "sizes": Part(
+        "What learners with few and with many events leave in the log and in Redis",
+        lambda directory: {"sizes": _rounded(asdict(sizes.measure_sizes(directory)))},
+    ),
+}
+
+
+def bench(
+    *,
+    json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Measure only this part; repeat for several. The file keeps the others.")
+    ] = None,
+) -> None:
+    """Measure throughput, latency, memory and sizes; each part takes at most a minute."""
+    console = Console()
+    for name in only or ():
+        if name not in PARTS:
+            raise typer.BadParameter(f"{name!r} is not one of {', '.join(PARTS)}", param_hint="--only")
+    figures = orjson.loads(json.read_bytes()) if only and json is not None and json.exists() else {}
+    console.print("[dim]Folding without any I/O ...[/]")
+    meter = folding.FoldMeter()
+    meter.run()
+    with tempfile.TemporaryDirectory(prefix="cairn-bench-") as directory:
+        for name, part in PARTS.items():
+            if only and name not in only:
+                continue
+            console.print(f"[dim]{part.title} ...[/]")
+            found = part.figures(Path(directory, name))
+            # Two parts measure memory.
+            found["rss_mb"] = figures.get("rss_mb", {}) | found.get("rss_mb", {})
+            figures |= found
+            meter.run()
+    figures |= _machine(meter.costs())
+    console.print(_table(figures))
+    if json is not None:
+        json.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        console.print(f"Figures written to {json}")
+
+
+def _machine(costs: folding.FoldCosts) -> dict[str, Any]:
+    return {
+        "fold_update_us": round(costs.update_us, 2),
+        "fold_bulk_us": round(costs.bulk_us, 3),
         "machine": {
             "python": platform.python_version(),
             "cores": psutil.cpu_count(),
@@ -96,8 +137,8 @@ def _figures(
     }
 
 
-def _rounded(figures: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 1) for name, value in figures.items()}
+def _rounded(figures: dict[str, Any]) -> dict[str, Any]:
+    return {name: round(value, 1) if isinstance(value, float) else value for name, value in figures.items()}
 
 
 def _recommend(figures: serving.RecommendFigures) -> dict[str, float]:

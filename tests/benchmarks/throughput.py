@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import redis
 
-from deploy.local.stack import TOPICS, Stack, StackOptions
+from deploy.local.stack import TOPICS, Component, Stack, StackOptions
 from deploy.processes import Child, Command
 from services.common.kafka.connection import topic_end_offsets
 from services.common.kafka.envelope import LEARNER_EVENTS, record_key
@@ -32,12 +32,28 @@ PARTITIONS = load_declarations(TOPICS)[LEARNER_EVENTS].partitions
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """Figures of one run over one log."""
+    """Figures of one run over one log. Other load on the machine adds little to CPU times.
+
+    Attributes:
+        noop_events_per_s: of a Faust agent that does nothing.
+        worker_events_per_s: of the live worker.
+        replay_events_per_s: of `cairn replay`.
+        worker_rss_mb: memory of the worker at the end.
+        worker_cpu_us_per_event: CPU time of the worker.
+        redis_cpu_us_per_event: CPU time of Redis meanwhile.
+        replay_cpu_us_per_event: CPU time of `cairn replay`.
+        redis_bytes_per_learner_p50: of an epoch, median.
+        redis_bytes_per_learner_p99: the same, 99th percentile.
+        state_bytes_at_50_skills: of a learner's state alone.
+    """
 
     noop_events_per_s: float
     worker_events_per_s: float
     replay_events_per_s: float
     worker_rss_mb: float
+    worker_cpu_us_per_event: float
+    redis_cpu_us_per_event: float
+    replay_cpu_us_per_event: float
     redis_bytes_per_learner_p50: float
     redis_bytes_per_learner_p99: float
     state_bytes_at_50_skills: int
@@ -45,17 +61,30 @@ class Throughput:
 
 def measure(directory: Path) -> Throughput:
     """Preload a log on an embedded broker, then read it three times: no-op agent, worker, replay."""
-    with Stack(StackOptions(directory, services=()), lambda _component: None) as stack:
+    started: list[Component] = []
+    with Stack(StackOptions(directory, services=()), started.append) as stack:
+        (redis_pid,) = (component.pid for component in started if component.name == "redis")
         events = log_events(EVENTS, LEARNERS, skills=100, items=2_000, seed=1)
         count = asyncio.run(preload(stack.kafka, events, PARTITIONS))
         noop = agent_rate(stack, "noop_agent", [stack.kafka.bootstrap_servers, LEARNER_EVENTS, str(count)])
-        worker, rss_mb = _worker(stack, count)
-        replay = _replay(stack, count)
+        worker = _worker(stack, count, psutil.Process(redis_pid))
+        replay, replay_cpu_us = _replay(stack, count)
         sizes = _bytes_per_learner(stack.redis)
         asyncio.run(preload(stack.kafka, fifty_skills(), PARTITIONS))
         state_bytes = _state_bytes_at_50_skills(stack)
     p50, p99 = np.percentile(sizes, [50, 99])
-    return Throughput(noop, worker, replay, rss_mb, float(p50), float(p99), state_bytes)
+    return Throughput(
+        noop_events_per_s=noop,
+        worker_events_per_s=worker.events_per_s,
+        replay_events_per_s=replay,
+        worker_rss_mb=worker.rss_mb,
+        worker_cpu_us_per_event=worker.cpu_us_per_event,
+        redis_cpu_us_per_event=worker.redis_cpu_us_per_event,
+        replay_cpu_us_per_event=replay_cpu_us,
+        redis_bytes_per_learner_p50=float(p50),
+        redis_bytes_per_learner_p99=float(p99),
+        state_bytes_at_50_skills=state_bytes,
+    )
 
 
 def agent_rate(stack: Stack, module: str, arguments: Sequence[str]) -> float:
@@ -76,18 +105,43 @@ def worker_rate(stack: Stack, events: int) -> float:
         return _rate(stack, epoch=1, events=events, child=child)
 
 
-def _worker(stack: Stack, events: int) -> tuple[float, float]:
-    with _running_worker(stack) as child:
-        rate = _rate(stack, epoch=1, events=events, child=child)
-        with redis.Redis.from_url(stack.redis) as client:
-            child.wait_ready(lambda: client.get("cairn:current-epoch") is not None, _LIMIT_S)
-        return rate, psutil.Process(child.pid).memory_info().rss / 1e6
+@dataclass(frozen=True, slots=True)
+class _WorkerRun:
+    events_per_s: float
+    rss_mb: float
+    cpu_us_per_event: float
+    redis_cpu_us_per_event: float
 
 
-def _replay(stack: Stack, events: int) -> float:
+def _worker(stack: Stack, events: int, redis_process: psutil.Process) -> _WorkerRun:
+    with _running_worker(stack) as child, redis.Redis.from_url(stack.redis) as client:
+        worker_process = psutil.Process(child.pid)
+        rate, (cpu_us, redis_cpu_us) = _timed(stack, 1, events, child, [worker_process, redis_process])
+        child.wait_ready(lambda: client.get("cairn:current-epoch") is not None, _LIMIT_S)
+        return _WorkerRun(rate, worker_process.memory_info().rss / 1e6, cpu_us, redis_cpu_us)
+
+
+def _replay(stack: Stack, events: int) -> tuple[float, float]:
+    """Events per second, and microseconds of CPU time per event."""
     command = [*CAIRN, "replay", "--epoch", "2", "--parameters", "same"]
     with _Running(Command("replay", command, stack.directory / "replay.log", stack.environment)) as child:
-        return _rate(stack, epoch=2, events=events, child=child)
+        rate, (cpu_us,) = _timed(stack, 2, events, child, [psutil.Process(child.pid)])
+        return rate, cpu_us
+
+
+def _timed(
+    stack: Stack, epoch: int, events: int, child: Child, processes: Sequence[psutil.Process]
+) -> tuple[float, list[float]]:
+    """Durable events per second after the first batch, and each process's microseconds of CPU time per event."""
+    with redis.Redis.from_url(stack.redis) as client:
+        child.wait_ready(lambda: sum(_positions(client, epoch).values()) > 0, _LIMIT_S)
+        at_start = sum(_positions(client, epoch).values())
+    before_s = [_cpu_s(process) for process in processes]
+    rate = _rate(stack, epoch=epoch, events=events, child=child)
+    return rate, [
+        (_cpu_s(process) - before) / (events - at_start) * 1e6
+        for process, before in zip(processes, before_s, strict=True)
+    ]
 
 
 def _state_bytes_at_50_skills(stack: Stack) -> int:
@@ -128,6 +182,11 @@ def _rate(stack: Stack, *, epoch: int, events: int, child: Child) -> float:
             done = sum(_positions(client, epoch).values())
             time.sleep(_POLL_S)
         return (done - at_start) / (time.perf_counter() - began)
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
 
 
 def _positions(client: redis.Redis, epoch: int) -> Mapping[int, int]:
