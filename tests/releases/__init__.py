@@ -1,0 +1,1 @@
+"""What earlier releases left behind in Kafka, Redis and files, for the test of upgrades."""
