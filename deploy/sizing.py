@@ -93,9 +93,10 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What an installation needs for a number of learners."""
+    """What a number of learners needs: installations, and in each of them the rest."""
 
     learners: int
+    installations: int
     events_per_s: float
     lists_per_s: float
     ingest_cores: float
@@ -109,7 +110,6 @@ class Size:
     rebuild_s: float
     replay_s: float
     restore_s: float
-    installations: int
 
 
 def measured(bench: Mapping[str, Any]) -> Measured:
@@ -144,31 +144,32 @@ def _never_falling(by_events: Mapping[int, float]) -> dict[int, float]:
 
 def size(learners: int, found: Measured, assumed: Assumptions) -> Size:
     """What a number of learners needs."""
-    per_s = learners * assumed.peak_hour_share / _HOUR_S
+    state_bytes = _at(found.state_bytes, assumed.events_per_learner)
+    recent_bytes = _at(found.recent_bytes, assumed.events_per_learner)
+    learner_bytes = (2 * state_bytes + recent_bytes) * assumed.redis_spare
+    installations = math.ceil(learners * learner_bytes / (assumed.redis_gb * _GB))
+    # In each installation.
+    share = learners / installations
+    per_s = share * assumed.peak_hour_share / _HOUR_S
     events_per_s, lists_per_s = assumed.events_per_learner_day * per_s, assumed.lists_per_learner_day * per_s
-    state = learners * _at(found.state_bytes, assumed.events_per_learner)
-    recent = learners * _at(found.recent_bytes, assumed.events_per_learner)
-    events_a_year = learners * assumed.events_per_learner_day * _DAYS_A_YEAR
-    events = events_a_year * assumed.years
-    worker_cores = events_per_s * found.fold_cpu_s / assumed.utilisation
-    workers = max(2, math.ceil(worker_cores))
-    while_replaying = (2 * state + recent) * assumed.redis_spare
+    events, years = share * assumed.events_per_learner, assumed.years
+    workers = max(2, math.ceil(events_per_s * found.fold_cpu_s / assumed.utilisation))
     return Size(
         learners=learners,
+        installations=installations,
         events_per_s=events_per_s,
         lists_per_s=lists_per_s,
         ingest_cores=events_per_s * found.publish_cpu_s / assumed.utilisation,
         workers=workers,
         server_cores=lists_per_s * found.list_cpu_s / assumed.utilisation,
         redis_cores=events_per_s * found.redis_cpu_s,
-        redis_bytes=(state + recent) * assumed.redis_spare,
-        redis_bytes_while_replaying=while_replaying,
-        log_bytes=(events * found.log_bytes + learners * found.key_bytes) * assumed.replicas,
-        log_bytes_a_year=events_a_year * found.log_bytes * assumed.replicas,
+        redis_bytes=share * (state_bytes + recent_bytes) * assumed.redis_spare,
+        redis_bytes_while_replaying=share * learner_bytes,
+        log_bytes=(events * found.log_bytes + share * found.key_bytes) * assumed.replicas,
+        log_bytes_a_year=events / years * found.log_bytes * assumed.replicas,
         rebuild_s=events * max(found.fold_cpu_s / workers, found.redis_cpu_s),
         replay_s=events * max(found.replay_cpu_s, found.redis_cpu_s),
-        restore_s=state * found.snapshot_share * found.restore_cpu_s,
-        installations=math.ceil(while_replaying / (assumed.redis_gb * _GB)),
+        restore_s=share * state_bytes * found.snapshot_share * found.restore_cpu_s,
     )
 
 
@@ -186,21 +187,21 @@ def _at(by_events: Mapping[int, float], events: float) -> float:
 def document(sizes: Sequence[Size], found: Measured, assumed: Assumptions) -> str:
     """The assumptions and the table, in Markdown."""
     rows: list[tuple[str, list[str]]] = [
+        (
+            f"installations, so that a Redis has at most {assumed.redis_gb:,.0f} GB; in each of them:",
+            [_number(each.installations) for each in sizes],
+        ),
         ("events a second in the peak hour", [_number(each.events_per_s) for each in sizes]),
         ("lists a second in the peak hour", [_number(each.lists_per_s) for each in sizes]),
         ("ingest: cores, each event in a call of its own", [_cores(each.ingest_cores) for each in sizes]),
-        ("workers, one core each; partitions at least", [_number(each.workers) for each in sizes]),
+        ("workers, a core each", [_number(each.workers) for each in sizes]),
         ("servers: cores, lists from 10,000 resources", [_cores(each.server_cores) for each in sizes]),
-        ("Redis: share of the one core that runs its commands", [f"{each.redis_cores:.1%}" for each in sizes]),
+        ("Redis: share of the one core that runs its commands", [f"{each.redis_cores:.2%}" for each in sizes]),
         ("Redis: memory", [_bytes(each.redis_bytes) for each in sizes]),
         ("Redis: memory while a second epoch is built", [_bytes(each.redis_bytes_while_replaying) for each in sizes]),
-        (
-            f"installations, each with a Redis of at most {assumed.redis_gb:,.0f} GB",
-            [_number(each.installations) for each in sizes],
-        ),
         ("Kafka: disk, all replicas", [_bytes(each.log_bytes) for each in sizes]),
         ("Kafka: growth a year, all replicas", [_bytes(each.log_bytes_a_year) for each in sizes]),
-        ("Redis lost: workers fold the log again in", [_duration(each.rebuild_s) for each in sizes]),
+        ("Redis lost: the workers fold the log again in", [_duration(each.rebuild_s) for each in sizes]),
         ("`cairn replay` into a new epoch", [_duration(each.replay_s) for each in sizes]),
         ("`cairn epoch restore` of a snapshot", [_duration(each.restore_s) for each in sizes]),
     ]
