@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "deploy.md").read_text()
 CHART = ROOT / "deploy" / "helm" / "cairn"
 SCHEMA = CHART / "values.schema.json"
+COMPOSE = ROOT / "deploy" / "compose.yaml"
 TYPES = {
     "object": dict,
     "array": list,
@@ -175,3 +176,14 @@ def test_jobs_that_the_document_starts_are_in_the_chart():
     templates = "".join(path.read_text() for path in (CHART / "templates").iterdir())
     for job in re.findall(r"--from=cronjob/cairn-(\w+)", DOCUMENT):
         assert f'"role" "{job}"' in templates
+
+
+@pytest.mark.skipif(not COMPOSE.exists(), reason="there is no compose file")
+def test_the_compose_file_has_the_services_ports_and_volumes_that_the_document_uses():
+    composed = yaml.safe_load(COMPOSE.read_text())
+    published = {
+        port.rpartition(":")[0] for service in composed["services"].values() for port in service.get("ports", ())
+    }
+    assert set(re.findall(r"--target (127\.0\.0\.1:\d+)", DOCUMENT)) <= published
+    assert set(re.findall(r"run --rm (\w+)", DOCUMENT)) <= composed["services"].keys()
+    assert {"kafka", "bundles"} <= composed["volumes"].keys()
