@@ -8,6 +8,7 @@ import shutil
 import pytest
 import redis
 
+from cairn.v1 import recommender_pb2
 from deploy.local.stack import Stack, StackOptions
 from services.common.kafka.topics import ensure_topics, load_declarations
 from tests.conftest import TOPICS
@@ -91,3 +92,12 @@ def test_topics_copied_to_another_kafka_give_the_same_states_keys_and_catalog_an
         running.cairn("epoch", "switch", "8", "--wait", "60")
         running.wait_until(lambda: running.recommended("learner-1").provenance.bundle == bundle)
         assert {learner: running.responses(learner) for learner in facts["responses"]} == facts["responses"]
+
+    # The bundles and Redis are lost together: workers begin with the priors, and everybody is known as before.
+    shutil.rmtree(tmp_path / "restored" / "bundles")
+    with redis.Redis.from_url(options.redis) as client:
+        client.flushall()
+    with Stack(options, quiet) as stack:
+        running = Running(stack, facts["api_key"])
+        assert {learner: running.responses(learner) for learner in facts["responses"]} == facts["responses"]
+        assert running.recommended("learner-1").degraded == [recommender_pb2.DEGRADATION_NO_BUNDLE]
