@@ -1,7 +1,8 @@
 """Records what a release leaves behind: run it with the code of that release.
 
     git worktree add ../release COMMIT
-    PYTHONPATH=../release:../release/protos python tests/releases/record.py tests/releases/NAME.tar.gz
+    cd ../release
+    PYTHONPATH=.:protos python ../cairn/tests/releases/record.py ../cairn/tests/releases/NAME.tar.gz
 
 It runs the release's own stack: a class works, a bundle is trained, an epoch is built with it and served, and the
 class works on. Then it writes one archive: the records of all topics, the keys of Redis, the tenants file, the bundles,
