@@ -41,6 +41,10 @@ _Declaration = Annotated[
     typer.Option(help="The declaration of the topics.", show_default="the one that ships with Cairn"),
 ]
 
+_Partitions = Annotated[
+    int | None, typer.Option(min=1, help="Partitions of cairn.learner-events, instead of the declared number.")
+]
+
 
 app = typer.Typer(
     add_completion=False,
@@ -60,6 +64,7 @@ def create_topics(
     *,
     kafka: KafkaOption = "127.0.0.1:9092",
     file: _Declaration = None,
+    partitions: _Partitions = None,
     replication_factor: Annotated[
         int | None, typer.Option(min=1, help="Copies of each partition, instead of the declared number.")
     ] = None,
@@ -69,7 +74,7 @@ def create_topics(
     Running it again changes nothing; it never changes or deletes a topic. Exits with 1 when an existing topic
     differs from its declaration.
     """
-    _report_topics(ensure_topics, kafka, file, replication_factor)
+    _report_topics(ensure_topics, kafka, file, partitions, replication_factor)
 
 
 @app.command("check", epilog="Example: cairn topics check --kafka 10.0.0.5:9092 --replication-factor 3")
@@ -77,6 +82,7 @@ def check_existing_topics(
     *,
     kafka: KafkaOption = "127.0.0.1:9092",
     file: _Declaration = None,
+    partitions: _Partitions = None,
     replication_factor: Annotated[
         int | None, typer.Option(min=1, help="Copies that each partition should have, instead of the declared number.")
     ] = None,
@@ -85,7 +91,7 @@ def check_existing_topics(
 
     Exits with 1 when a topic is missing or differs.
     """
-    _report_topics(check_topics, kafka, file, replication_factor)
+    _report_topics(check_topics, kafka, file, partitions, replication_factor)
 
 
 @app.command("repartition", epilog="Example: cairn topics repartition --partitions 8")
@@ -146,12 +152,19 @@ class _Progress:
 
 
 def _report_topics(
-    inspect: Callable[..., list[TopicReport]], kafka: str, file: Path | None, replication_factor: int | None
+    inspect: Callable[..., list[TopicReport]],
+    kafka: str,
+    file: Path | None,
+    partitions: int | None,
+    replication_factor: int | None,
 ) -> None:
     try:
         declarations = load_declarations(file)
     except TopicsFileError as error:
         fail(f"{error}. Name the file with --file", BAD_INPUT)
+    if partitions is not None and LEARNER_EVENTS in declarations:
+        declared = declarations[LEARNER_EVENTS]
+        declarations = declarations | {LEARNER_EVENTS: declared.model_copy(update={"partitions": partitions})}
     try:
         reports = inspect(connection_to(kafka), declarations, replication_factor=replication_factor)
     except BrokerUnavailableError as error:

@@ -15,7 +15,9 @@ from services.recommender.application.state.epochs import (
     check_log,
     drop_epoch,
     ensure_first_epoch,
+    newest_epoch,
     parameters_of,
+    prune_epochs,
 )
 from services.recommender.application.state.replays import begin_replay, switch_epoch
 from services.recommender.application.state.served_parameters import RememberServed
@@ -126,6 +128,59 @@ async def test_the_same_parameters_are_refused_without_an_epoch_and_the_remedy_i
         await begin_replay(store, Log(), bundles, 3, "same")
     assert "start a worker, which begins one with the parameters that were served last" in str(refused.value)
     assert str(refused.value).endswith(remedy)
+
+
+async def test_the_newest_parameters_are_those_of_the_last_bundle(store):
+    meta = await begin_replay(store, Log(), Bundles(b1="sha-1", b2="sha-2"), 2, "newest")
+    assert (meta.parameters_id, meta.parameters_bundle) == ("sha-2", "b2")
+    with pytest.raises(EpochUnusableError, match="there is no bundle yet: make one with cairn train"):
+        await begin_replay(store, Log(), Bundles(), 3, "newest")
+
+
+async def test_the_next_epoch_has_the_next_number(store):
+    assert (await begin_replay(store, Log(), Bundles(b1="sha-1"), None, "b1")).epoch == 1
+    await serve(store, 1)
+    await begin_replay(store, Log(), Bundles(b1="sha-1"), 7, "b1")
+    await serve(store, 7)
+    assert (await begin_replay(store, Log(), Bundles(b1="sha-1"), None, "b1")).epoch == 8
+
+
+async def test_the_next_epoch_is_the_interrupted_one_if_its_log_and_parameters_are_the_same(store):
+    bundles = Bundles(b1="sha-1", b2="sha-2")
+    await begin_replay(store, Log(), bundles, 2, "b1")
+    assert (await begin_replay(store, Log(), bundles, None, "b1")).epoch == 2
+    assert (await begin_replay(store, Log(), bundles, None, "b2")).epoch == 3
+    assert (await begin_replay(store, Log(OTHER_LOG), bundles, None, "b1")).epoch == 4
+    await store.set_status(2, EpochStatus.BUILT)
+    assert (await begin_replay(store, Log(), bundles, None, "b1")).epoch == 5
+
+
+async def test_pruning_keeps_the_served_epoch_later_ones_and_the_last_that_were_served_before(store):
+    bundles = Bundles(b1="sha-1")
+    for epoch in (1, 2, 3, 5):
+        await begin_replay(store, Log(), bundles, epoch, "b1")
+        await serve(store, epoch)
+    await begin_replay(store, Log(), bundles, 4, "b1")
+    await begin_replay(store, Log(), bundles, 6, "b1")
+    assert await prune_epochs(store, 1) == [1, 2, 4]
+    assert [meta.epoch for meta in await store.epochs()] == [3, 5, 6]
+    assert await prune_epochs(store, 1) == []
+    assert await prune_epochs(store, 0) == [3]
+
+
+async def test_nothing_is_pruned_while_no_epoch_is_served(store):
+    await begin_replay(store, Log(), Bundles(b1="sha-1"), 1, "b1")
+    with pytest.raises(EpochUnusableError, match="no epoch is served"):
+        await prune_epochs(store, 0)
+    assert len(await store.epochs()) == 1
+
+
+async def test_the_newest_epoch_has_the_highest_number(store):
+    with pytest.raises(EpochMissingError, match="there is no epoch yet"):
+        await newest_epoch(store)
+    for epoch in (9, 10):
+        await begin_replay(store, Log(), Bundles(b1="sha-1", b2="sha-2"), epoch, f"b{epoch - 8}")
+    assert await newest_epoch(store) == 10
 
 
 async def test_an_unknown_bundle_is_refused_and_no_epoch_is_started(store):

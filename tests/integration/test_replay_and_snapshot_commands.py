@@ -116,6 +116,26 @@ def test_a_replay_is_interrupted_and_resumed_and_a_concurrent_one_is_refused(pro
 
 
 @pytest.mark.usefixtures("log")
+def test_a_job_that_knows_no_numbers_replays_switches_and_removes_what_is_old(cairn, redis_server):
+    code, said = cairn("replay", "--epoch", "next", "--parameters", "same")
+    assert (code, "Serve it with: cairn epoch switch 2" in said) == (0, True), said
+    code, said = cairn("epoch", "switch", "newest")
+    assert (code, "workers are catching up with epoch 2" in said) == (0, True), said
+
+    async def serve():
+        async with redis.asyncio.Redis.from_url(redis_server) as client:
+            await RedisEpochs(client).make_current(2)
+
+    asyncio.run(serve())
+    assert cairn("epoch", "switch", "newest", "--wait", "1") == (0, "epoch 2 is served\n")
+    assert cairn("epoch", "prune", "--keep", "1") == (0, "there was nothing to remove\n")
+    assert cairn("epoch", "prune", "--keep", "0") == (0, "removed: epoch 1\n")
+    for wrong in (("replay", "--epoch", "0", "--parameters", "same"), ("epoch", "switch", "next")):
+        code, said = cairn(*wrong)
+        assert (code, "is not an epoch: give a number from 1" in said) == (2, True), said
+
+
+@pytest.mark.usefixtures("log")
 def test_an_epoch_saved_to_a_file_is_restored_after_redis_lost_everything(cairn, client, tmp_path):
     path = tmp_path / "epoch-2.cairn"
     assert cairn("replay", "--epoch", "2", "--parameters", "same")[0] == 0

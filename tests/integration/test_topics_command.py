@@ -31,6 +31,15 @@ def test_a_topic_that_differs_is_named_with_a_remedy(fresh_kafka_broker: Broker,
     assert "created" in result.output
 
 
+def test_the_log_may_have_another_number_of_partitions_than_declared(fresh_kafka_broker: Broker, tmp_path):
+    declaration = tmp_path / "topics.yaml"
+    declaration.write_text("topics: {cairn.learner-events: {partitions: 7}}")
+
+    result = _create(fresh_kafka_broker.connection.bootstrap_servers, "--file", str(declaration), "--partitions", "4")
+
+    assert (result.exit_code, "as declared" in result.output) == (0, True), result.output
+
+
 # kafka-python leaves a socket open when it cannot connect, which causes a ResourceWarning when it is collected.
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 def test_an_unreachable_kafka_is_reported_with_a_remedy(monkeypatch: pytest.MonkeyPatch):

@@ -307,7 +307,7 @@ async def _report_health(healthy: Callable[[], bool], server: GrpcServer, part: 
 
 async def replay(
     settings: FoldSettings,
-    epoch: int,
+    epoch: int | None,
     parameters: str,
     on_begin: Callable[[EpochMeta], None],
     on_progress: Callable[[int, int], None],
@@ -320,8 +320,8 @@ async def replay(
 
     Args:
         settings: where to find the log, the states and the bundles.
-        epoch: the number of the epoch to fold into.
-        parameters: a bundle's id, or `same`.
+        epoch: the number of the epoch to fold into; None: as `begin_replay` says.
+        parameters: a bundle's id, `newest` or `same`.
         on_begin: called once, with the epoch.
         on_progress: called after each batch with the number of offsets handled and the total.
         accept_lost_keys: count records whose keys are lost, instead of refusing to go on.
@@ -356,7 +356,7 @@ async def replay(
                 meta, traced, store.epochs, lambda progress: on_progress(progress.done, progress.total)
             )
             if keys.seen is not None:
-                await store.epochs.see_keys(epoch, keys.seen)
+                await store.epochs.see_keys(meta.epoch, keys.seen)
         finally:
             await keys.close()
     return done

@@ -36,6 +36,8 @@ from services.recommender.application.state.epochs import (
     EpochUnusableError,
     digest_epoch,
     drop_epoch,
+    newest_epoch,
+    prune_epochs,
 )
 from services.recommender.application.state.replays import switch_epoch
 from services.recommender.application.state.snapshots import SnapshotInvalidError, snapshot_epoch
@@ -74,13 +76,17 @@ app.add_typer(_epoch, name="epoch")
 def replay(
     *,
     epoch: Annotated[
-        int, typer.Option(min=1, help="Number of the epoch to fold into: a new one, or one with an interrupted replay.")
+        str,
+        typer.Option(
+            help="Number of the epoch to fold into: a new one, or one with an interrupted replay. next: one with an "
+            "interrupted replay with these parameters, or else the next number."
+        ),
     ],
     parameters: Annotated[
         str,
         typer.Option(
-            help="A bundle's id, as printed by `cairn train`, or same: those of the current epoch, or if there is "
-            "none, of the one that workers began."
+            help="A bundle's id, as printed by `cairn train`; newest: the last bundle; or same: those of the current "
+            "epoch, or if there is none, of the one that workers began."
         ),
     ],
     accept_lost_keys: Annotated[
@@ -111,11 +117,12 @@ def replay(
     # Faust and the compiled kernel take seconds to load.
     from services.recommender.bootstrap import worker as bootstrap_worker  # noqa: PLC0415
 
+    number = _number_or("next", epoch)
     with ReplayDisplay() as display:
         result = _run(
             lambda: bootstrap_worker.replay(
                 fold_settings(environment_file),
-                epoch,
+                number,
                 parameters,
                 display.begin,
                 display.show,
@@ -124,11 +131,11 @@ def replay(
                 order=order,
             ),
             when_interrupted=lambda: (
-                f"the replay into epoch {epoch} was interrupted at {display.done:,} of {display.total:,}; "
-                "the same command takes it up"
+                f"the replay into epoch {display.epoch or epoch} was interrupted at {display.done:,} of "
+                f"{display.total:,}; the same command takes it up"
             ),
         )
-    typer.echo(_built(epoch, result, display.elapsed_s))
+    typer.echo(_built(display.epoch, result, display.elapsed_s))
 
 
 def _built(epoch: int, result: ReplayProgress, elapsed_s: float) -> str:
@@ -217,7 +224,7 @@ def digest(
 
 @_epoch.command("switch", epilog="Example: cairn epoch switch 2")
 def switch(
-    epoch: _Number,
+    epoch: Annotated[str, typer.Argument(metavar="EPOCH", help="The epoch's number; newest: the last one.")],
     *,
     wait_s: Annotated[
         float, typer.Option("--wait", min=0, help="Seconds to wait until it is served.", show_default=False)
@@ -233,22 +240,25 @@ def switch(
     It is refused when it accounts for fewer records of a partition than the epoch that is served now: applied,
     duplicates, conflicts, dead letters, erased and lost records together.
     """
+    given = _number_or("newest", epoch)
 
-    async def hand_over(store: EpochStore) -> bool:
-        await switch_epoch(store, epoch, accept_loss=accept_loss)
+    async def hand_over(store: EpochStore) -> tuple[int, bool]:
+        number = given or await newest_epoch(store)
+        await switch_epoch(store, number, accept_loss=accept_loss)
         deadline_s = time.monotonic() + wait_s
-        served = await store.current_epoch() == epoch
+        served = await store.current_epoch() == number
         while not served and time.monotonic() < deadline_s:
             await asyncio.sleep(0.1)
-            served = await store.current_epoch() == epoch
-        return served
+            served = await store.current_epoch() == number
+        return number, served
 
-    if _with_store(environment_file, hand_over):
-        typer.echo(f"epoch {epoch} is served")
+    number, served = _with_store(environment_file, hand_over)
+    if served:
+        typer.echo(f"epoch {number} is served")
     elif wait_s:
-        fail(f"error: epoch {epoch} is not served after {wait_s:g} s: is a worker running? See cairn status", FAILED)
+        fail(f"error: epoch {number} is not served after {wait_s:g} s: is a worker running? See cairn status", FAILED)
     else:
-        typer.echo(f"workers are catching up with epoch {epoch}; it is served when they have. See cairn epoch list")
+        typer.echo(f"workers are catching up with epoch {number}; it is served when they have. See cairn epoch list")
 
 
 @_epoch.command("drop", epilog="Example: cairn epoch drop 1")
@@ -256,6 +266,17 @@ def drop(epoch: _Number, *, environment_file: _EnvironmentFile = Path(".local/en
     """Remove an epoch and everything in it. The current epoch cannot be removed; the log does not change."""
     learners = _with_store(environment_file, lambda store: drop_epoch(store, epoch))
     typer.echo(f"epoch {epoch} was removed, with {learners:,} learners")
+
+
+@_epoch.command("prune", epilog="Example: cairn epoch prune --keep 1")
+def prune(
+    *,
+    keep: Annotated[int, typer.Option(min=0, help="How many of them stay, to go back to: the last that were served.")],
+    environment_file: _EnvironmentFile = Path(".local/env"),
+) -> None:
+    """Remove epochs from before the one that is served. Workers fold into each of them as long as it exists."""
+    dropped = _with_store(environment_file, lambda store: prune_epochs(store, keep))
+    typer.echo(f"removed: epoch {', '.join(map(str, dropped))}" if dropped else "there was nothing to remove")
 
 
 @_epoch.command("snapshot", epilog="Example: cairn epoch snapshot 2 epoch-2.cairn")
@@ -308,6 +329,15 @@ def restore(
         f"epoch {number} is restored: {found.learners:,} learners, {found.applied:,} events applied, digest "
         f"{found.digest[:12]}, in {time.monotonic() - started_s:.1f} s. Serve it with: cairn epoch switch {number}"
     )
+
+
+def _number_or(word: str, text: str) -> int | None:
+    """An epoch's number, or None for the word."""
+    if text == word:
+        return None
+    if not (text.isdecimal() and int(text)):
+        fail(f"error: {text!r} is not an epoch: give a number from 1, or {word}", BAD_INPUT)
+    return int(text)
 
 
 def _with_store(environment_file: Path, use: Callable[[EpochStore], Awaitable[_T]]) -> _T:

@@ -31,7 +31,7 @@ class ReplayDisplay:
         )
         self._started_s = self._told_s = time.monotonic()
         self._already: int | None = None
-        self.done = self.total = 0
+        self.epoch = self.done = self.total = 0
         self._task = self._bar.add_task("replay", total=None, rate="")
 
     def __enter__(self) -> Self:
@@ -47,7 +47,8 @@ class ReplayDisplay:
         return time.monotonic() - self._started_s
 
     def begin(self, meta: EpochMeta) -> None:
-        """Set the amounts done and to do."""
+        """Set the epoch, and the amounts done and to do."""
+        self.epoch = meta.epoch
         self._started_s = self._told_s = time.monotonic()
         self._bar.update(self._task, total=sum(meta.end_positions.values()))
         if meta.begin_positions:

@@ -1,7 +1,7 @@
 """Checks that services answer: the health service says SERVING, or with TLS, that the server speaks HTTP/2.
 
-Arguments: plain or tls, then host:port of each service. Without TLS's authority and a client's certificate, health cannot be
-asked for; a Service sends connections only to pods that are ready, so the handshake shows that there is one.
+Arguments: plain or tls, then host:port of each service. With TLS nothing is sent, because the authority and the client's
+certificate may be elsewhere. A Service sends connections only to pods that are ready, so a handshake shows one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import socket
 import ssl
 import sys
 import time
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -22,11 +23,12 @@ def answers(address: str, *, tls: bool) -> str:
     """What is wrong with a service, or nothing."""
     if not tls:
         with grpc.insecure_channel(address) as channel:
+            health: Any = health_pb2_grpc.HealthStub(channel)
             try:
-                status = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_S)
+                reply = health.Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_S)
             except grpc.RpcError as error:
-                return str(error.code())
-            return "" if status.status == health_pb2.HealthCheckResponse.SERVING else "it is not serving"
+                return str(error)
+            return "" if reply.status == health_pb2.HealthCheckResponse.SERVING else "it is not serving"
     host, _, port = address.rpartition(":")
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE

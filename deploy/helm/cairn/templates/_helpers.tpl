@@ -5,9 +5,9 @@ catalog: {image: catalog, command: [python, -m, services.catalog], needs: [tenan
 server: {image: server, command: [python, -m, services.recommender, server], needs: [tenants, redis, bundles], grpc: true, serves: true, drains: true}
 worker: {image: worker, command: [python, -m, services.recommender, worker], needs: [tenants, redis, bundles], serves: true, drains: true}
 lag: {image: server, command: [python, -m, services.recommender, lag], needs: [redis], serves: true}
-topics: {image: server, command: [cairn, topics, create], needs: []}
-train: {image: train, command: [cairn, train], needs: [tenants, bundles]}
-replay: {image: worker, command: [cairn, replay], needs: [tenants, redis, bundles]}
+topics: {image: server, command: [cairn], needs: []}
+train: {image: train, command: [cairn], needs: [tenants, bundles]}
+replay: {image: worker, command: [cairn], needs: [tenants, redis, bundles]}
 test: {image: server, command: [python], needs: []}
 {{- end -}}
 

@@ -104,7 +104,7 @@ spec:
 {{- end -}}
 
 {{/*
-A container: root; role, of the pod; step {name, role, args, command}; own, what the step's role is; files of the pod.
+A container: root; role, of the pod; step {name, role, args}; own, what the step's role is; files of the pod.
 Steps differ in image, command, settings and resources. What they share, such as Kafka's user, is the pod's.
 */}}
 {{- define "cairn.container" -}}
@@ -115,7 +115,7 @@ Steps differ in image, command, settings and resources. What they share, such as
 name: {{ .step.name }}
 image: {{ include "cairn.image" (dict "root" $root "image" $own.image) }}
 imagePullPolicy: {{ $root.Values.image.pullPolicy }}
-command: {{ .step.command | default $own.command | toJson }}
+command: {{ toJson $own.command }}
 {{- with .step.args }}
 args: {{ toJson . }}
 {{- end }}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from services.recommender.application.ports.epochs import (
     EpochMeta,
+    EpochMissingError,
     EpochStatus,
     EpochStore,
     StoredLearnerBytes,
@@ -189,6 +190,40 @@ async def drop_epoch(store: EpochStore, epoch: int) -> int:
     if await store.current_epoch() == epoch:
         raise EpochUnusableError(f"epoch {epoch} is being served; switch to another first: cairn epoch switch N")
     return await store.drop(epoch)
+
+
+async def prune_epochs(store: EpochStore, keep: int) -> list[int]:
+    """Remove epochs from before the one that is served, and return their numbers.
+
+    Args:
+        store: the epochs.
+        keep: how many of them stay: the last ones that were served too. One whose replay never ended is not worth it.
+
+    Raises:
+        EpochUnusableError: when no epoch is served.
+    """
+    current = await store.current_epoch()
+    if current is None:
+        raise EpochUnusableError("no epoch is served, so none is from before it; see cairn epoch list")
+    before = [meta for meta in await store.epochs() if meta.epoch < current]
+    served = sorted(meta.epoch for meta in before if meta.status is EpochStatus.LIVE)
+    kept = served[-keep:] if keep else []
+    dropped = [meta.epoch for meta in before if meta.epoch not in kept]
+    for epoch in dropped:
+        await store.drop(epoch)
+    return dropped
+
+
+async def newest_epoch(store: EpochStore) -> int:
+    """The number of the last epoch.
+
+    Raises:
+        EpochMissingError: when there is none.
+    """
+    numbers = [meta.epoch for meta in await store.epochs()]
+    if not numbers:
+        raise EpochMissingError("there is no epoch yet: start a worker, which begins one, or run cairn replay")
+    return max(numbers)
 
 
 def has_reached(goal: Mapping[int, int], positions: Mapping[int, int]) -> bool:

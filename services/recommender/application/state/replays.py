@@ -29,7 +29,7 @@ async def begin_replay(
     store: EpochStore,
     log: LogReader,
     bundles: BundleReader,
-    epoch: int,
+    epoch: int | None,
     parameters: str,
     *,
     accept_lost_keys: bool = False,
@@ -42,9 +42,9 @@ async def begin_replay(
         store: the epochs.
         log: the log.
         bundles: where bundles are.
-        epoch: its number.
-        parameters: a bundle's id, or `same` for those of the current epoch; if there is none, of the last that workers
-            have begun.
+        epoch: its number; None: that of an interrupted replay with the same log and parameters, or else the next one.
+        parameters: a bundle's id, `newest`, or `same` for those of the current epoch; if there is none, of the last
+            that workers have begun.
         accept_lost_keys: whether records whose keys are lost are counted as lost, from here on.
         accept_loss: whether the epoch may lack records that the current epoch has folded.
         order: the order in which each learner's records are folded; None: that of the replay that is taken up, or of
@@ -58,6 +58,8 @@ async def begin_replay(
     """
     identity = await log.identity()
     parameters_id, bundle = await _parameters_named(store, bundles, epoch, parameters)
+    if epoch is None:
+        epoch = await _interrupted_or_next(store, identity, parameters_id)
     existing = await store.get(epoch)
     if existing is not None:
         check_log(epoch, existing.log_identity, identity)
@@ -84,6 +86,16 @@ async def begin_replay(
     )
     await store.create(meta)
     return meta
+
+
+async def _interrupted_or_next(store: EpochStore, identity: str, parameters_id: str) -> int:
+    epochs = await store.epochs()
+    interrupted = [
+        meta.epoch
+        for meta in epochs
+        if meta.status is EpochStatus.BUILDING and meta.log_identity == identity and meta.parameters_id == parameters_id
+    ]
+    return max(interrupted) if interrupted else max((meta.epoch for meta in epochs), default=0) + 1
 
 
 def _check_resumable(existing: EpochMeta, parameters_id: str, order: FoldOrder | None) -> None:
@@ -140,7 +152,14 @@ async def _current(store: EpochStore) -> EpochMeta | None:
     return None if number is None else await store.get(number)
 
 
-async def _parameters_named(store: EpochStore, bundles: BundleReader, epoch: int, parameters: str) -> tuple[str, str]:
+async def _parameters_named(
+    store: EpochStore, bundles: BundleReader, epoch: int | None, parameters: str
+) -> tuple[str, str]:
+    if parameters == "newest":
+        newest = bundles.latest_id()
+        if newest is None:
+            raise EpochUnusableError("there is no bundle yet: make one with cairn train")
+        parameters = newest
     if parameters != "same":
         return bundles.load(parameters).parameters.parameters_id, parameters
     meta = await _current(store)
@@ -151,7 +170,8 @@ async def _parameters_named(store: EpochStore, bundles: BundleReader, epoch: int
         meta = max(begun, key=lambda one: one.epoch, default=None)
     if meta is None:
         latest = bundles.latest_id()
-        named = f": cairn replay --epoch {epoch} --parameters {latest}" if latest else " that cairn train makes"
+        number = epoch or "next"
+        named = f": cairn replay --epoch {number} --parameters {latest}" if latest else " that cairn train makes"
         raise EpochUnusableError(
             "no epoch is served or begun, so there are no parameters to take: start a worker, which begins one with "
             f"the parameters that were served last; or name a bundle{named}"
