@@ -1,6 +1,6 @@
 """Checks that services answer: the health service says SERVING, or with TLS, that the server speaks HTTP/2.
 
-Arguments: plain or tls, then host:port of each service. With TLS nothing is sent, because the authority and the client's
+Arguments: plain or tls, then host:port of each service. With TLS nothing is sent, as the authority and the client's
 certificate may be elsewhere. A Service sends connections only to pods that are ready, so a handshake shows one.
 """
 

@@ -1,13 +1,13 @@
 {{/* What the processes and jobs are: image, command, what each needs, and which of them serve gRPC or probes. */}}
 {{- define "cairn.roles" -}}
-ingest: {image: ingest, command: [python, -m, services.ingest], needs: [tenants, redis], grpc: true, serves: true, drains: true}
-catalog: {image: catalog, command: [python, -m, services.catalog], needs: [tenants], grpc: true, serves: true, drains: true}
-server: {image: server, command: [python, -m, services.recommender, server], needs: [tenants, redis, bundles], grpc: true, serves: true, drains: true}
-worker: {image: worker, command: [python, -m, services.recommender, worker], needs: [tenants, redis, bundles], serves: true, drains: true}
-lag: {image: server, command: [python, -m, services.recommender, lag], needs: [redis], serves: true}
-topics: {image: server, command: [cairn], needs: []}
-train: {image: train, command: [cairn], needs: [tenants, bundles]}
-replay: {image: worker, command: [cairn], needs: [tenants, redis, bundles]}
+ingest: {image: ingest, command: [python, -m, services.ingest], needs: [kafka, tenants, redis], grpc: true, serves: true, drains: true}
+catalog: {image: catalog, command: [python, -m, services.catalog], needs: [kafka, tenants], grpc: true, serves: true, drains: true}
+server: {image: server, command: [python, -m, services.recommender, server], needs: [kafka, tenants, redis, bundles], grpc: true, serves: true, drains: true}
+worker: {image: worker, command: [python, -m, services.recommender, worker], needs: [kafka, tenants, redis, bundles], serves: true, drains: true}
+lag: {image: server, command: [python, -m, services.recommender, lag], needs: [kafka, redis], serves: true}
+topics: {image: server, command: [cairn], needs: [kafka]}
+train: {image: train, command: [cairn], needs: [kafka, tenants, bundles]}
+replay: {image: worker, command: [cairn], needs: [kafka, tenants, redis, bundles]}
 test: {image: server, command: [python], needs: []}
 {{- end -}}
 

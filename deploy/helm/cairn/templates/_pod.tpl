@@ -174,7 +174,9 @@ volumeMounts:
 {{- $root := .root -}}
 {{- $own := .own -}}
 {{- $kafka := include "cairn.kafka" . | fromYaml -}}
-{{- $set := dict "CAIRN_KAFKA" $kafka.bootstrap "CAIRN_KAFKA_SECURITY" $kafka.security -}}
+{{- $set := dict -}}
+{{- if has "kafka" $own.needs -}}
+{{- $set = dict "CAIRN_KAFKA" $kafka.bootstrap "CAIRN_KAFKA_SECURITY" $kafka.security -}}
 {{- if $kafka.ca.secretName }}{{ $_ := set $set "CAIRN_KAFKA_CA" "/etc/cairn/kafka-ca.crt" }}{{ end -}}
 {{- if $kafka.certificate.secretName -}}
 {{- $_ := set $set "CAIRN_KAFKA_CERTIFICATE" "/etc/cairn/kafka.crt" -}}
@@ -192,6 +194,7 @@ volumeMounts:
 {{- $_ := set $set "CAIRN_KAFKA_CLIENT_ID" $kafka.token.clientId -}}
 {{- $_ := set $set "CAIRN_KAFKA_CLIENT_SECRET_FILE" "/etc/cairn/kafka-client-secret" -}}
 {{- with $kafka.token.scope }}{{ $_ := set $set "CAIRN_KAFKA_TOKEN_SCOPE" . }}{{ end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- if has "tenants" $own.needs }}{{ $_ := set $set "CAIRN_TENANTS" "/etc/cairn/tenants.yaml" }}{{ end -}}
@@ -256,6 +259,7 @@ volumeMounts:
 {{- end }}
 {{- end }}
 {{- end }}
+{{- if has "kafka" .needs }}
 {{- with $kafka.ca }}
 {{- if .secretName }}
 - secret: {name: {{ .secretName }}, items: [{key: {{ .key }}, path: kafka-ca.crt}]}
@@ -278,6 +282,7 @@ volumeMounts:
 {{- end }}
 {{- end }}
 {{- end }}
+{{- end }}
 {{- with $root.Values.redis.ca }}
 {{- if and .secretName (has "redis" $.needs) }}
 - secret: {name: {{ .secretName }}, items: [{key: {{ .key }}, path: redis-ca.crt}]}
@@ -293,7 +298,10 @@ Tenants and the server's certificate are left out: processes read them again by 
 {{- define "cairn.secretsChecksum" -}}
 {{- $root := .root -}}
 {{- $kafka := include "cairn.kafka" . | fromYaml -}}
-{{- $names := list $kafka.ca.secretName $kafka.certificate.secretName $kafka.password.secretName $kafka.token.clientSecret.secretName -}}
+{{- $names := list -}}
+{{- if has "kafka" .needs -}}
+{{- $names = list $kafka.ca.secretName $kafka.certificate.secretName $kafka.password.secretName $kafka.token.clientSecret.secretName -}}
+{{- end -}}
 {{- if has "redis" .needs -}}
 {{- $names = concat $names (list $root.Values.redis.ca.secretName (ternary "" $root.Values.redis.secretName (ne $root.Values.redis.url ""))) -}}
 {{- end -}}

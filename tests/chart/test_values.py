@@ -1,0 +1,227 @@
+"""Values: what is wrong is refused with a reason, everything is described, and nothing is without effect."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+from helm_python import HelmError
+from pydantic_settings import BaseSettings
+
+from services.catalog.settings import CatalogSettings
+from services.common.kafka.topics import load_declarations
+from services.ingest.settings import IngestSettings
+from services.recommender.settings import (
+    BundleSettings,
+    FoldSettings,
+    LagSettings,
+    RecommenderServerSettings,
+    WorkerSettings,
+)
+from tests.chart.rendering import CHART, MATRIX, NEEDED, ROOT, chart, containers, merged, objects, render
+
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
+ROLES: dict[str, type[BaseSettings] | None] = {
+    "ingest": IngestSettings,
+    "catalog": CatalogSettings,
+    "server": RecommenderServerSettings,
+    "worker": WorkerSettings,
+    "lag": LagSettings,
+    "topics": None,
+    "train": BundleSettings,
+    "replay": FoldSettings,
+    "test": None,
+}
+# Settings that other values set, or that only tests use.
+SET_BY_THE_CHART = re.compile(
+    "CAIRN_(TENANTS|LISTEN|INSECURE|ADDRESS_FILE|DRAIN_S|TLS_.*|REDIS|KAFKA|KAFKA_(?!FETCH_WAIT_MS).*|LOG_LEVEL"
+    "|METRICS_.*|TRACES_.*|BUNDLES|FAIL_POINT|ALLOW_FAIL_POINTS)"
+)
+LONELY = {"none": {}}
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"kafka": {"bootstrap": ""}}, "kafka.bootstrap is empty"),
+        ({"kafka": {"bootstrap": "kafka"}}, "/kafka/bootstrap"),
+        ({"tls": {"insecure": False}}, "accept plain text within the cluster with tls.insecure=true"),
+        ({"tls": {"clientCa": {"secretName": "clients"}}}, "tls.clientCa needs TLS"),
+        ({"kafka": {"security": "ssl"}}, "must be one of 'plaintext', 'tls', 'sasl_plaintext', 'sasl_tls'"),
+        ({"kafka": {"ca": {"secretName": "kafka"}}}, "kafka.security=plaintext uses no TLS"),
+        ({"kafka": {"username": "cairn"}}, "kafka.security=plaintext does not log in"),
+        ({"kafka": {"security": "sasl_tls"}}, "needs kafka.username and kafka.password.secretName"),
+        ({"kafka": {"security": "sasl_tls", "mechanism": "OAUTHBEARER"}}, "needs kafka.token.url"),
+        ({"ingest": {"kafka": {"security": "sasl_tls"}}}, "ingest: kafka.mechanism=SCRAM-SHA-512 needs"),
+        ({"redis": {"url": "redis://user:secret@redis:6379/0"}}, "/redis/url"),
+        ({"redis": {"url": "http://redis"}}, "/redis/url"),
+        ({"worker": {"replicas": 5}}, "worker.replicas is 5 and topics.partitions 4"),
+        ({"worker": {"replicas": 0}}, "/worker/replicas"),
+        ({"worker": {"autoscaling": {"kind": "vpa"}}}, "must be one of 'none', 'hpa', 'keda'"),
+        ({"worker": {"autoscaling": {"maxReplicas": 8}}}, "worker.autoscaling.maxReplicas is 8"),
+        ({"worker": {"autoscaling": {"kind": "hpa", "minReplicas": 5}}}, "worker.autoscaling.minReplicas is 5"),
+        ({"worker": {"settings": {"CAIRN_CASH_MB": 512}}}, "CAIRN_CACHE_MB"),
+        ({"ingest": {"settings": {"CAIRN_CACHE_MB": 512}}}, "invalid propertyName"),
+        ({"server": {"settings": {"CAIRN_TENANTS": "/tmp/tenants.yaml"}}}, "invalid propertyName"),
+        ({"worker": {"resources": {"limits": None}}}, "limits"),
+        ({"replicas": 2}, "additional properties 'replicas' not allowed"),
+        ({"lag": {"replicas": 2}}, "additional properties 'replicas' not allowed"),
+        ({"server": {"service": {"port": 70000}}}, "/server/service/port"),
+        ({"shutdown": {"drainS": "10s"}}, "/shutdown/drainS"),
+        ({"common": {"tmpSize": "256"}}, "/common/tmpSize"),
+        ({"bundles": {"url": "/var/bundles"}}, "/bundles/url"),
+        ({"logs": {"level": "verbose"}}, "/logs/level"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_the_reason(values, reason):
+    with pytest.raises(HelmError) as refused:
+        render(values)
+    assert reason in str(refused.value)
+
+
+def resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    name = schema.get("$ref", "").removeprefix("#/definitions/")
+    return SCHEMA["definitions"][name] if name else schema
+
+
+def described(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each value of the schema with its path."""
+    for name, below in schema.get("properties", {}).items():
+        found = resolved(below)
+        yield f"{path}{name}", found
+        yield from described(found, f"{path}{name}.")
+
+
+def leaves(values: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Each default that is not a map with more defaults."""
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, (*path, name))
+        else:
+            yield (*path, name), value
+
+
+def test_every_value_is_described_and_no_object_takes_unknown_ones():
+    for path, schema in described(SCHEMA):
+        assert schema["description"].endswith("."), path
+        if "properties" in schema and not path.endswith((".requests", ".limits")):
+            assert schema["additionalProperties"] is False, path
+    assert SCHEMA["additionalProperties"] is False
+    assert SCHEMA["definitions"].keys() <= set(re.findall(r'"#/definitions/(\w+)"', json.dumps(SCHEMA)))
+
+
+def test_values_yaml_shows_every_value_once():
+    # What every role may set like `common` and `kafka` stands there.
+    everywhere = DEFAULTS["common"].keys() | {"kafka"}
+    shown = {".".join(path[:depth]) for path, _ in leaves(DEFAULTS) for depth in range(1, len(path) + 1)}
+    for path, _ in described(SCHEMA):
+        role, _, rest = path.partition(".")
+        common = role in ROLES and rest.partition(".")[0] in everywhere
+        if not common and not path.endswith((".resources.claims",)) and path != "global":
+            assert path in shown, f"values.yaml lacks {path}"
+
+
+def test_every_comment_of_a_value_stands_above_it():
+    for line in (CHART / "values.yaml").read_text().splitlines():
+        assert not re.search(r"[^#\s].*\s#", line.partition("#")[0] + line[len(line.partition("#")[0]) :]) or (
+            line.lstrip().startswith("#")
+        ), line
+
+
+@pytest.mark.parametrize("role", [role for role, settings in ROLES.items() if settings is not None])
+def test_every_setting_of_a_process_can_be_set_and_no_other(role):
+    settings = ROLES[role]
+    assert settings is not None
+    names = {f"CAIRN_{field.upper()}" for field in settings.model_fields}
+    allowed = SCHEMA["properties"][role]["properties"]["settings"]["propertyNames"]["enum"]
+    assert allowed == sorted(name for name in names if not SET_BY_THE_CHART.fullmatch(name))
+
+
+# Tried in turn until one is valid and changes what is rendered.
+OTHER_TEXTS = (
+    "changed", "changed:1", "https://changed:1", "rediss://changed:1/0", "s3://changed", "7Mi", "7Gi", "Always", "debug",
+    "tls", "sasl_plaintext", "SCRAM-SHA-256", "LoadBalancer", "hpa", "keda", "1 2 * * *", f"sha256:{64 * '7'}",
+)  # fmt: skip
+
+
+def others(path: tuple[str, ...], value: Any) -> list[Any]:
+    """Other values in place of a default."""
+    match value:
+        case bool():
+            return [not value]
+        case int() | float():
+            return [value + 1, value / 2]
+        case None:
+            return [3]
+        case str():
+            return [text for text in OTHER_TEXTS if text != value]
+        case dict():
+            return [{"CAIRN_KAFKA_FETCH_WAIT_MS": 7}] if path[-1] == "settings" else [{"changed": "changed"}]
+        case _:
+            return [[{"changed": "changed"}], ["changed"], ["ReadWriteOnce"], [7]]
+
+
+@pytest.mark.parametrize("path", [path for path, _ in leaves(DEFAULTS)], ids=".".join)
+def test_every_value_changes_what_is_rendered(path):
+    value = dict(leaves(DEFAULTS))[path]
+    for changed in others(path, value):
+        over: Any = changed
+        for name in reversed(path):
+            over = {name: over}
+        for case, given in MATRIX.items():
+            # What a case sets itself shows nothing about the default.
+            if merged(merged(NEEDED, given), over) == merged(NEEDED, given):
+                continue
+            try:
+                chart().validate_schema(merged(merged(NEEDED, given), over))
+            except HelmError:
+                break
+            try:
+                text = render(merged(given, over))
+            except HelmError:
+                continue
+            if text != rendered(case):
+                return
+    pytest.fail(f"{'.'.join(path)} has no effect")
+
+
+_RENDERED: dict[str, dict[str, str]] = {}
+
+
+def rendered(case: str) -> dict[str, str]:
+    if case not in _RENDERED:
+        _RENDERED[case] = render(MATRIX[case])
+    return _RENDERED[case]
+
+
+def test_a_role_may_differ_in_what_is_common():
+    roles = {
+        each.role: each.pod.get("priorityClassName")
+        for each in containers(objects({"common": {"priorityClassName": "low"}, "server": {"priorityClassName": "high"}}))
+    }
+    assert roles == {role: "high" if role == "server" else "low" for role in ROLES}
+
+
+def test_the_chart_has_the_version_of_the_application():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    metadata = chart().metadata
+    assert (metadata["version"], metadata["appVersion"]) == (project["version"], project["version"])
+
+
+def test_there_are_as_many_partitions_as_declared():
+    declared = load_declarations(ROOT / "deploy" / "topics.yaml")["cairn.learner-events"]
+    assert DEFAULTS["topics"]["partitions"] == declared.partitions
+
+
+def test_the_notes_name_what_there_is():
+    notes = rendered("TLS")["cairn/templates/NOTES.txt"]
+    assert "cairn-server.learning.svc:50051" in notes
+    assert "over TLS" in notes
+    assert "create job --from=cronjob/cairn-train" in notes
+    assert "in plain text" in rendered("what is needed")["cairn/templates/NOTES.txt"]
