@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do if $$p -c 'import sys; raise SystemExit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null; then echo $$p; break; fi; done)
 
-.PHONY: help setup test test-slow test-kafka faults test-fast simulate mutation-check lint format bench evaluate demo up down status protos protos-check contracts contracts-check contracts-accept wheels lock clean
+.PHONY: help setup test test-slow test-kafka faults test-chart test-fast simulate mutation-check lint format bench evaluate demo up down status protos protos-check contracts contracts-check contracts-accept wheels lock clean
 
 help: ## Show this list
 	@echo "Cairn: what to run"; echo
@@ -40,7 +40,7 @@ $(STAMP): requirements.lock pyproject.toml protos/pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e protos -e .
 	touch $(STAMP)
 
-PYTEST := $(BIN)/python -m pytest tests --ignore=tests/benchmarks --ignore=tests/kafka -n 2 --dist worksteal
+PYTEST := $(BIN)/python -m pytest tests --ignore=tests/benchmarks --ignore=tests/chart --ignore=tests/kafka -n 2 --dist worksteal
 
 test: $(STAMP) ## Run every test tier that needs no Java, without what test-slow runs
 	@$(PYTEST) -m "not slow" $(ARGS)
@@ -61,6 +61,9 @@ test-kafka: $(STAMP) ## Run tests and every fault against a real Apache Kafka (n
 
 faults: $(STAMP) ## Run every fault three times on one broker and three times on three (ONLY=scenario: one of them)
 	@$(BIN)/python -m tests.faults --nodes 1 --nodes 3 --times 3 $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json $(JSON))
+
+test-chart: $(STAMP) ## Check what the Helm chart renders, without a cluster, and its alerts
+	@$(BIN)/python -m tests.chart $(ARGS)
 
 test-fast: $(STAMP) ## Run the tests that start no processes
 	@$(BIN)/python -m pytest tests/unit tests/component tests/contract $(ARGS)

@@ -1,1 +1,1 @@
-"""`make test-chart`: what the Helm chart renders is valid, safe and what the processes understand. No cluster is needed."""
+"""`make test-chart`: what the chart renders is valid, safe and what the processes understand. No cluster is needed."""

@@ -68,7 +68,10 @@ def test_what_is_selected_by_labels_or_named_exists(name):
     for kind in ("HorizontalPodAutoscaler", "ScaledObject"):
         for one in of_kind(kind, rendered):
             assert one["spec"]["scaleTargetRef"]["name"] in deployments
-    accounts = {one["metadata"]["name"] for one in of_kind("ServiceAccount", rendered)} | {"default", "with-an-identity"}
+    accounts = {one["metadata"]["name"] for one in of_kind("ServiceAccount", rendered)} | {
+        "default",
+        "with-an-identity",
+    }
     assert {template["spec"]["serviceAccountName"] for _, template in pod_templates(rendered)} <= accounts
 
 
@@ -92,7 +95,9 @@ def test_workers_are_scaled_by_the_lag_and_to_at_most_the_number_of_partitions()
     assert query == 'max(sum by (epoch) (cairn_lag_records{namespace="learning", pod=~"cairn-lag-.*"}))'
     # Without figures KEDA would take the lag for 0, and stop workers when Kafka cannot be reached.
     assert trigger["metadata"]["ignoreNullValues"] == "false"
-    hpa = next(one for one in of_kind("HorizontalPodAutoscaler", case("HPA")) if one["metadata"]["name"] == "cairn-worker")
+    hpa = next(
+        one for one in of_kind("HorizontalPodAutoscaler", case("HPA")) if one["metadata"]["name"] == "cairn-worker"
+    )
     assert hpa["spec"]["maxReplicas"] == 4
     for behaviour in (hpa["spec"]["behavior"], keda["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]):
         assert behaviour["scaleDown"]["stabilizationWindowSeconds"] == 600
@@ -150,7 +155,9 @@ def test_a_fit_is_followed_by_a_replay_with_it_the_switch_and_the_removal_of_old
 
 @CASES
 def test_traffic_is_denied_but_for_the_flows_that_a_process_needs(name):
-    policies = {one["metadata"]["name"].removeprefix("cairn-"): one["spec"] for one in of_kind("NetworkPolicy", case(name))}
+    policies = {
+        one["metadata"]["name"].removeprefix("cairn-"): one["spec"] for one in of_kind("NetworkPolicy", case(name))
+    }
     if name == "without policies":
         assert policies == {}
         return
