@@ -11,6 +11,7 @@ from helm_python.chart import lint
 from tests.chart.rendering import CHART, MATRIX, NEEDED, case, containers, merged, objects, of_kind, pod_templates
 from tests.chart.schemas import problems
 
+NAMED_PORTS = {"networkPolicy": {"kafka": {"ports": [9096]}}}
 CASES = pytest.mark.parametrize("name", MATRIX)
 # A Service's name is a label of DNS; a CronJob appends 11 characters for its Jobs.
 NAME_CHARACTERS_MAX = {"CronJob": 52}
@@ -175,6 +176,15 @@ def test_traffic_is_denied_but_for_the_flows_that_a_process_needs(name):
         assert ("CAIRN_LISTEN" in variables) == (each.role in roles["grpc"]), each.where
     assert ("traces" in policies) == (name == "traces")
     assert all(not roles[flow] for flow in ("deny", "dns", "metrics"))
+
+
+def test_kafka_and_the_collector_are_reached_on_the_ports_of_their_addresses_or_others_that_are_named():
+    values = {"kafka": {"bootstrap": "a:9094,b:9095,c:9094"}, "traces": {"endpoint": "collector:4317"}}
+    policies = {one["metadata"]["name"]: one["spec"] for one in of_kind("NetworkPolicy", objects(values))}
+    assert [port["port"] for port in policies["cairn-kafka"]["egress"][0]["ports"]] == [9094, 9095]
+    assert [port["port"] for port in policies["cairn-traces"]["egress"][0]["ports"]] == [4317]
+    named = {one["metadata"]["name"]: one["spec"] for one in of_kind("NetworkPolicy", objects(values | NAMED_PORTS))}
+    assert [port["port"] for port in named["cairn-kafka"]["egress"][0]["ports"]] == [9096]
 
 
 def test_no_secret_is_written_into_an_object():
