@@ -144,6 +144,29 @@ async def test_while_the_store_is_away_nothing_is_acknowledged_and_afterwards_ev
     assert (progress.applied, progress.duplicates, progress.dead_lettered) == (40, 0, 0)
 
 
+class NoPartition(OnePartition):
+    """A consumer that the group leaves without a partition, because it has more members."""
+
+    def assignment(self):
+        return set()
+
+    async def getmany(self, *_partitions, timeout_ms, max_records):
+        await asyncio.sleep(0.001)
+        return {}
+
+
+async def test_a_worker_that_gets_no_partition_is_healthy_so_that_a_rolling_update_can_go_on(states, letters):
+    consumer = NoPartition([])
+    service = service_of(consumer, states.fold_store(1), letters)
+    await service.start()
+    assert not service.healthy
+    await consumer.listener.on_partitions_assigned([])
+    assert service.healthy
+    await consumer.listener.on_partitions_revoked([])
+    assert not service.healthy
+    await service.stop()
+
+
 async def test_while_dead_letters_cannot_be_written_nothing_is_skipped(states, letters):
     records = some_records(20)
     records[7] = record(message(7), value=b"\xff")
