@@ -67,6 +67,13 @@ _Order = Annotated[
     ),
 ]
 
+_EpochToFill = Annotated[
+    str,
+    typer.Option(
+        help="Number of a new epoch, or of one with an interrupted replay. next: the latter, or else the next number."
+    ),
+]
+
 app = typer.Typer(rich_markup_mode="markdown")
 _epoch = typer.Typer(no_args_is_help=True, help="List, compare, switch, drop, keep and restore epochs.")
 app.add_typer(_epoch, name="epoch")
@@ -75,13 +82,7 @@ app.add_typer(_epoch, name="epoch")
 @app.command("replay", epilog="Example: cairn replay --epoch 2 --parameters same")
 def replay(
     *,
-    epoch: Annotated[
-        str,
-        typer.Option(
-            help="Number of the epoch to fold into: a new one, or one with an interrupted replay. next: one with an "
-            "interrupted replay with these parameters, or else the next number."
-        ),
-    ],
+    epoch: _EpochToFill,
     parameters: Annotated[
         str,
         typer.Option(

@@ -58,8 +58,7 @@ async def begin_replay(
     """
     identity = await log.identity()
     parameters_id, bundle = await _parameters_named(store, bundles, epoch, parameters)
-    if epoch is None:
-        epoch = await _interrupted_or_next(store, identity, parameters_id)
+    epoch = epoch or await _interrupted_or_next(store, identity, parameters_id)
     existing = await store.get(epoch)
     if existing is not None:
         check_log(epoch, existing.log_identity, identity)
