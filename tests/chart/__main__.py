@@ -18,8 +18,8 @@ class Count:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.skipped:
-            assert isinstance(report.longrepr, tuple)
-            reason = report.longrepr[2].removeprefix("Skipped: ")
+            # File, line and reason.
+            reason = str(report.longrepr[2]).removeprefix("Skipped: ")  # type: ignore[index]
             self.skipped[reason] = self.skipped.get(reason, 0) + 1
         elif report.when == "call" or report.failed:
             self.checked += 1
