@@ -13,6 +13,7 @@ with extra_required("server", "python -m services.catalog"):
     from services.catalog.bootstrap import run
     from services.catalog.settings import CatalogSettings
     from services.common.auth.tenants_file import TenantsFileError
+    from services.common.certificates import CertificateFileError
     from services.common.environment import wrong_settings
     from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
     from services.common.rpc.addresses import ListenAddressError
@@ -29,6 +30,9 @@ def main() -> int:
     logs.configure(settings.log_level, settings.log_format, service="catalog")
     try:
         asyncio.run(run(settings))
+    except CertificateFileError as error:
+        sys.stderr.write(f"catalog cannot start: {error}\n")
+        return 2
     except (BrokerUnavailableError, TopicMissingError, ListenAddressError, TenantsFileError, OSError) as error:
         sys.stderr.write(f"catalog stopped: {error}\n")
         return 1

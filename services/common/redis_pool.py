@@ -5,23 +5,30 @@ unix://[[user]:password@]/path/to/redis.sock[?db=database]   one server, on this
 redis+sentinel://[[user]:password@]host[:port][,host[:port]...]/name[/database]
                                                              the primary of that name; `rediss+sentinel` with TLS
 
-Options follow after a `?`, as redis-py names them: `ssl_ca_certs=/etc/ca.pem`. User and password are those of Redis;
-Sentinels that want a login get `sentinel_username` and `sentinel_password` among the options.
+Options follow after a `?`, as redis-py names them: `ssl_ca_certs=/etc/ca.pem`, and `ssl_certfile` and `ssl_keyfile` for
+a client certificate. User and password are those of Redis; Sentinels that want a login get `sentinel_username` and
+`sentinel_password` among the options.
 """
 
 from __future__ import annotations
 
+import re
+import ssl
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import parse_qs, unquote, urlencode, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 import redis.asyncio
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+import redis.exceptions
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
+
+from services.common.certificates import Named, handshake_problem, load_authorities, load_chain
 
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 
+_BEGIN = f"begin it with one of {', '.join(f'{name}://' for name in SCHEMES)}"
 _SENTINEL = "+sentinel"
-_FILES = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"}
+_AUTHORITIES = "ssl_ca_certs of CAIRN_REDIS (without it, the system's list)"
 _SENTINEL_PORT = 26_379
 
 
@@ -37,7 +44,7 @@ def connection_pool(url: str, **options: Any) -> redis.asyncio.ConnectionPool:
     """
     scheme = url.partition("://")[0]
     if scheme not in SCHEMES:
-        raise ValueError(f"begin it with one of {', '.join(f'{name}://' for name in SCHEMES)}")
+        raise ValueError(_BEGIN)
     if scheme.endswith(_SENTINEL):
         pool = _pool_of_primary(url, options)
     else:
@@ -61,6 +68,43 @@ def shown(url: str) -> str:
     return f"{scheme}{separator}{host}"
 
 
+def with_password(url: str, password: str) -> str:
+    """A URL with the password of Redis's user.
+
+    Raises:
+        ValueError: when it has one already, or is no URL.
+    """
+    if "://" not in url:
+        raise ValueError(_BEGIN)
+    parts = urlsplit(url)
+    if parts.password is not None or "password" in parse_qs(parts.query):
+        raise ValueError("it has a password already: remove that, or unset CAIRN_REDIS_PASSWORD_FILE")
+    login, _, hosts = parts.netloc.rpartition("@")
+    return url.replace(f"://{parts.netloc}", f"://{login}:{quote(password, safe='')}@{hosts}", 1)
+
+
+def unreachable(error: BaseException) -> str:
+    """What is wrong when Redis does not answer, and what to check.
+
+    Args:
+        error: of redis-py, or of a connection that it opened.
+    """
+    if isinstance(error, MasterNotFoundError):
+        # Its own message describes clients, and not what they failed with.
+        return (
+            "no Sentinel of CAIRN_REDIS names a primary of that name: check that they run there, their login, the "
+            f"name, and with TLS that they are trusted by {_AUTHORITIES}"
+        )
+    said = str(error).rstrip(".")
+    server = re.search(r"connecting to (\S+?)\.(?:\s|$)", said)
+    if problem := handshake_problem(error, server[1] if server else "Redis", _AUTHORITIES):
+        return f"Redis cannot be reached: {problem}"
+    return (
+        f"Redis did not answer: {said}; check that it runs, that CAIRN_REDIS names it, its memory limit, and with "
+        "rediss:// that it speaks TLS there, and whether it wants a client certificate"
+    )
+
+
 def _check_database(text: str) -> None:
     # redis-py takes any other text for database 0, and 1/2 for 12.
     if text and not text.isdecimal():
@@ -68,14 +112,23 @@ def _check_database(text: str) -> None:
 
 
 def _check_options(pool: redis.asyncio.ConnectionPool) -> None:
-    for name, value in pool.connection_kwargs.items():
-        if name in _FILES and value is not None and not Path(value).is_file():
-            raise ValueError(f"{name}={value} is not a file")
     try:
         cast("Any", pool).make_connection()
+    except redis.exceptions.RedisError as error:
+        raise ValueError(f"{error}") from error
     except TypeError as error:
         # Its message names the option.
         raise ValueError(f"redis-py does not know one of its options: {error}; TLS options need rediss://") from error
+    # redis-py reads the files at the first connection, and says no more than OpenSSL does.
+    given, context = pool.connection_kwargs, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if authorities := given.get("ssl_ca_certs"):
+        load_authorities(context, Named("ssl_ca_certs", Path(authorities)))
+    certificate, key = given.get("ssl_certfile"), given.get("ssl_keyfile")
+    if certificate:
+        chain, key_of_it = Named("ssl_certfile", Path(certificate)), Named("ssl_keyfile", Path(key or certificate))
+        load_chain(context, chain, key_of_it, given.get("ssl_password", ""))
+    elif key:
+        raise ValueError(f"ssl_keyfile={key} needs ssl_certfile: name the certificate too")
 
 
 def _pool_of_primary(url: str, options: dict[str, Any]) -> redis.asyncio.ConnectionPool:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.common.environment import OptionalPath
+from services.common.redis_pool import shown, with_password
 from services.common.rpc.rate_limits import RateLimit
 from services.common.rpc.server import ServerOptions
 from services.common.rpc.slots import SlotLimits
 from services.common.rpc.tls import TlsFiles
+from services.common.secrets import SecretError, read_secret
 from services.common.telemetry.traces import Traces, traces_to
 
 
@@ -51,6 +54,28 @@ class RedisSettings(BaseSettings):
         default="redis://127.0.0.1:6379/0",
         description="URL of Redis 6.2 or later; ingest does without when it is empty.",
     )
+    redis_password_file: OptionalPath = Field(
+        default=None, description="File with the password of Redis's user, if the URL has none."
+    )
+
+    @property
+    def redis_url(self) -> str:
+        """CAIRN_REDIS with the password of its file."""
+        if self.redis_password_file is None:
+            return self.redis
+        return with_password(self.redis, read_secret("CAIRN_REDIS_PASSWORD_FILE", self.redis_password_file))
+
+    @model_validator(mode="after")
+    def _password_belongs_to_the_url(self) -> Self:
+        if not self.redis and self.redis_password_file is not None:
+            raise ValueError("CAIRN_REDIS_PASSWORD_FILE would have no effect: set CAIRN_REDIS too, or unset it")
+        try:
+            _ = self.redis_url
+        except SecretError:
+            raise
+        except ValueError as error:
+            raise ValueError(f"CAIRN_REDIS={shown(self.redis)!r} cannot be used: {error}") from error
+        return self
 
 
 class TenantsSettings(BaseSettings):

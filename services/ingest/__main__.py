@@ -11,6 +11,7 @@ with extra_required("server", "python -m services.ingest"):
     from pydantic import ValidationError
 
     from services.common.auth.tenants_file import TenantsFileError
+    from services.common.certificates import CertificateFileError
     from services.common.encryption.values import KeysMissingError
     from services.common.environment import wrong_settings
     from services.common.kafka.compacted import TopicChangedError
@@ -33,6 +34,9 @@ def main() -> int:
     logs.configure(settings.log_level, settings.log_format, service="ingest")
     try:
         asyncio.run(run(settings))
+    except (CertificateFileError, RecentEventsUrlError) as error:
+        sys.stderr.write(f"ingest cannot start: {error}\n")
+        return 2
     except (
         BrokerUnavailableError,
         KeysMissingError,
@@ -41,7 +45,6 @@ def main() -> int:
         LogRecreatedError,
         ListenAddressError,
         TenantsFileError,
-        RecentEventsUrlError,
         OSError,
     ) as error:
         sys.stderr.write(f"ingest stopped: {error}\n")

@@ -151,7 +151,7 @@ async def run(settings: IngestSettings) -> None:
         keys,
     )
     tags = KafkaSkillTags(settings.connection)
-    recent = await _recent_events(settings.redis)
+    recent = await _recent_events(settings.redis_url)
     server = ingest_server(IngestAdapters(log, recent, tags, keys, tenants), _options(settings, traces))
     _IN_FLIGHT.set_function(lambda: log.in_flight)
     _RESOURCES.set_function(lambda: tags.resources)

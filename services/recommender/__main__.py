@@ -16,6 +16,7 @@ with extra_required(_EXTRA, "python -m services.recommender"):
     from pydantic import ValidationError
 
     from services.common.auth.tenants_file import TenantsFileError
+    from services.common.certificates import CertificateFileError
     from services.common.encryption.values import TenantKeyMissingError
     from services.common.environment import wrong_settings
     from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
@@ -42,23 +43,22 @@ _PROCESSES: dict[str, _Process] = {
     "lag": (LagSettings, "services.recommender.bootstrap.lag", "run_lag_exporter"),
 }
 
+_BAD_INPUT = (BundlesUrlInvalidError, CertificateFileError, FailPointInvalidError, StateUrlInvalidError)
+
 _CANNOT_GO_ON = (
     BrokerUnavailableError,
     BundleUnreadableError,
-    BundlesUrlInvalidError,
     CommitRefusedError,
     EpochUnusableError,
     ServedParametersUnknownError,
     EpochsLostError,
     EvictingStoreError,
     StateRefusedError,
-    FailPointInvalidError,
     ListenAddressError,
     LogTruncatedError,
     TenantKeyMissingError,
     TenantsFileError,
     TopicMissingError,
-    StateUrlInvalidError,
     OSError,
 )
 
@@ -80,6 +80,9 @@ def main(arguments: list[str]) -> int:
         run: Any = getattr(importlib.import_module(module), function)
     try:
         asyncio.run(run(settings))
+    except _BAD_INPUT as error:
+        sys.stderr.write(f"recommender {process} cannot start: {error}\n")
+        return 2
     except _CANNOT_GO_ON as error:
         sys.stderr.write(f"recommender {process} stopped: {error}\n")
         return 1

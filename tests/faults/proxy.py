@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from contextlib import suppress
 from typing import Self
@@ -20,10 +21,11 @@ class TcpProxy:
     sent on them is lost, like after a NAT flush; new connections work.
     """
 
-    def __init__(self, port: int, target_port: int) -> None:
-        """Args: `port` to listen on; `target_port` to forward to."""
+    def __init__(self, port: int, target_port: int, tls: ssl.SSLContext | None = None) -> None:
+        """Args: `port` to listen on; `target_port` to forward to; `tls`, which clients then speak to this proxy."""
         self._port = port
         self._target_port = target_port
+        self._tls = tls
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"proxy-{port}", daemon=True)
         self._server: asyncio.Server | None = None
@@ -64,7 +66,7 @@ class TcpProxy:
     async def _forward(self) -> None:
         self._flowing.set()
         if self._server is None:
-            self._server = await asyncio.start_server(self._connected, LOOPBACK, self._port)
+            self._server = await asyncio.start_server(self._connected, LOOPBACK, self._port, ssl=self._tls)
 
     async def _stall(self) -> None:
         self._flowing.clear()

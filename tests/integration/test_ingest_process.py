@@ -325,7 +325,13 @@ def test_a_broker_that_returns_without_its_log_ends_the_service_with_an_error_me
     [
         ({"CAIRN_INGEST_EVENTS_IN_FLIGHT_MAX": "1"}, 2, "CAIRN_INGEST_EVENTS_IN_FLIGHT_MAX='1'"),
         ({"CAIRN_LISTEN": "0.0.0.0:0"}, 1, "CAIRN_INSECURE=true"),
-        ({"CAIRN_REDIS": "nowhere"}, 1, "CAIRN_REDIS='nowhere' is not the URL of a Redis"),
+        ({"CAIRN_REDIS": "nowhere"}, 2, "CAIRN_REDIS='nowhere' is not the URL of a Redis"),
+        ({"CAIRN_REDIS": "redis://u:p@host", "CAIRN_REDIS_PASSWORD_FILE": __file__}, 2, "it has a password already"),
+        (
+            {"CAIRN_TLS_CERTIFICATE": __file__, "CAIRN_TLS_KEY": __file__},
+            2,
+            f"CAIRN_TLS_CERTIFICATE={__file__} holds no certificate",
+        ),
         ({"CAIRN_TENANTS": "/nowhere.yaml"}, 1, "cairn keys create"),
     ],
 )

@@ -89,7 +89,7 @@ async def test_a_redis_that_is_away_is_reported_once_and_is_not_asked_again_at_o
     with pytest.raises(RecentEventsUnavailableError, match="a moment ago"):
         await recent.add(LOG, [addition(1)])
     # An erasure is.
-    with pytest.raises(RecentEventsUnavailableError, match="check CAIRN_REDIS"):
+    with pytest.raises(RecentEventsUnavailableError, match="that CAIRN_REDIS names it"):
         await recent.forget(LOG, ADA, 11)
     assert capfd.readouterr().out.count("repeats are not compared") == 1
     await recent.close()

@@ -222,6 +222,23 @@ def test_a_server_without_a_broker_exits_with_an_error(tmp_path, redis_server):
     )
 
 
+@pytest.mark.parametrize("process", ["server", "worker", "lag"])
+def test_a_wrong_url_of_redis_is_bad_input(process, tmp_path):
+    create_api_key(tmp_path / "tenants.yaml", TENANT, "test", ALL_SCOPES)
+    ended = subprocess.run(
+        [sys.executable, "-m", "services.recommender", process],
+        env=os.environ | {"CAIRN_REDIS": "redis://user:secret@host/abc", "CAIRN_TENANTS": str(tmp_path / "tenants.yaml")},
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    said = f"recommender {process} cannot start: CAIRN_REDIS='redis://host/abc' is not the URL of a state store"
+    assert ended.stderr.splitlines()[-1].startswith(said)
+    assert ended.returncode == 2
+    assert "secret" not in ended.stderr
+
+
 @pytest.mark.parametrize("arguments", [[], ["nonsense"]])
 def test_an_unknown_process_is_an_error_that_lists_the_known_ones(arguments):
     ended = subprocess.run(

@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from deploy.kafka.certificates import Authority
+from services.common.certificates import CertificateFileError
 from services.common.kafka.connection import (
     BrokerUnavailableError,
     KafkaConnection,
@@ -16,7 +17,6 @@ from services.common.kafka.connection import (
     aiokafka_options,
     kafka_python_options,
 )
-from services.common.kafka.secrets import SecretError
 from services.common.kafka.security import KafkaSecurity, KafkaTls, Mechanism, Password
 from services.common.kafka.settings import KafkaSettings
 from services.recommender.entrypoints.dead_letter_agent import credentials
@@ -119,11 +119,14 @@ def test_files_that_cannot_be_used_are_named_with_their_setting(tmp_path, author
     text = tmp_path / "text.pem"
     text.write_text("no certificate")
     for tls, said in (
-        (KafkaTls(ca=tmp_path / "none.pem"), "CAIRN_KAFKA_CA=.*none.pem.*No such file"),
-        (KafkaTls(ca=text), "CAIRN_KAFKA_CA=.*text.pem"),
-        (KafkaTls(certificate=signed.certificate, key=other.key), "CAIRN_KAFKA_KEY=.*other.key"),
+        (KafkaTls(ca=tmp_path / "none.pem"), r"CAIRN_KAFKA_CA=.*none.pem cannot be read \(No such file"),
+        (KafkaTls(ca=text), "CAIRN_KAFKA_CA=.*text.pem holds no certificate that can be read: give"),
+        (
+            KafkaTls(certificate=signed.certificate, key=other.key),
+            "CAIRN_KAFKA_KEY=.*other.key is not the key of CAIRN_KAFKA_CERTIFICATE=.*client.pem",
+        ),
     ):
-        with pytest.raises(SecretError, match=said):
+        with pytest.raises(CertificateFileError, match=said):
             tls.context()
 
 

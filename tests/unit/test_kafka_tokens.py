@@ -12,8 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from services.common.kafka.secrets import SecretError
 from services.common.kafka.tokens import ClientCredentials, RenewedTokens, Token, TokenCommand, TokenError
+from services.common.secrets import SecretError
 
 
 class Timer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from deploy.kafka.certificates import Authority
 from services.common.redis_pool import connection_pool, shown
 
 
@@ -34,7 +35,7 @@ def test_sentinels_get_a_login_of_their_own_and_none_of_redis():
 
 
 def test_with_tls_the_primary_and_the_sentinels_are_verified_by_the_same_authorities(tmp_path):
-    (ca := tmp_path / "ca.pem").write_text("")
+    ca = Authority(tmp_path / "authority").certificate
     pool = connection_pool(f"rediss+sentinel://one/main?ssl_ca_certs={ca}", socket_timeout=1.0)
     (sentinel,) = pool.sentinel_manager.sentinels
     for each in (pool, sentinel.connection_pool):
@@ -55,7 +56,11 @@ def test_with_tls_the_primary_and_the_sentinels_are_verified_by_the_same_authori
         ("redis://one/?nosuch=1", "does not know.*nosuch"),
         ("redis+sentinel://one/main?sentinel_passwrd=1", "does not know.*sentinel_passwrd"),
         ("redis://one?ssl_ca_certs=pyproject.toml", "ssl_ca_certs.*rediss://"),
-        ("rediss://one?ssl_ca_certs=/no/ca.pem", "ssl_ca_certs=/no/ca.pem is not a file"),
+        ("rediss://one?ssl_ca_certs=/no/ca.pem", r"ssl_ca_certs=/no/ca.pem cannot be read \(No such file.*give a file"),
+        ("rediss://one?ssl_ca_certs=pyproject.toml", "ssl_ca_certs=pyproject.toml holds no certificate"),
+        ("rediss://one?ssl_certfile=pyproject.toml", "ssl_certfile=pyproject.toml holds no certificate"),
+        ("rediss://one?ssl_keyfile=pyproject.toml", "ssl_keyfile=pyproject.toml needs ssl_certfile"),
+        ("rediss://one?ssl_cert_reqs=all", "Invalid SSL Certificate Requirements Flag: all"),
         ("redis://one/abc", "'abc' is not the number of a database"),
         ("redis+sentinel://one/main/abc", "'abc' is not the number of a database"),
         ("redis+sentinel://one/main/1/2", "'1/2' is not the number of a database"),

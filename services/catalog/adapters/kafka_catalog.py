@@ -26,6 +26,7 @@ from services.catalog.wire.records import (
     rule_from_record,
     skill_from_record,
 )
+from services.common.daemon_threads import in_daemon_thread
 from services.common.kafka import envelope
 from services.common.kafka.compacted import CompactedView
 from services.common.kafka.connection import (
@@ -82,7 +83,7 @@ class KafkaCatalogLog:
         """See CatalogLog."""
         if self._producer is not None:
             return None
-        await asyncio.to_thread(self._take_turn)
+        await in_daemon_thread(self._take_turn)
         return await self.end()
 
     async def append(self, tenant: str, changes: Changes) -> CatalogVersion:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
+import struct
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError as AdminKafkaError
 
+from services.common.daemon_threads import in_daemon_thread
 from services.common.kafka.envelope import LogIdentity as LogIdentity  # noqa: PLC0414 - re-exported: it is the result of `log_identity`.
 from services.common.kafka.security import NO_SECURITY, AsyncTokens, BlockingTokens, KafkaSecurity
 
@@ -40,6 +41,13 @@ _KEEPALIVE = (
         if hasattr(socket, name)
     ),
 )
+
+# What aiokafka says when it reached none.
+_NO_BROKER = "Unable to bootstrap"
+_DIAGNOSIS_TIMEOUT_S = 1.0
+# A request for the versions of requests, which a broker answers before a login: its size, key, version, number, and no
+# name of the client.
+_API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 0, -1)
 
 _RECORDS_PER_POLL = 5_000
 _POLL_MS = 200
@@ -84,6 +92,9 @@ def unavailable(
         failed: what the cluster did not do.
     """
     security = connection.security
+    # aiokafka does not say why it reached no broker.
+    if _NO_BROKER in str(error) and (found := _handshake_error(connection, _DIAGNOSIS_TIMEOUT_S)):
+        return found
     if type(error).__name__.endswith(_NOT_ALLOWED):
         remedy = f"allow it to {security.user}; deploy/acls.yaml lists what each part of Cairn must be allowed"
     else:
@@ -102,7 +113,7 @@ def aiokafka_options(connection: KafkaConnection) -> dict[str, Any]:
     """The options of every aiokafka client.
 
     Raises:
-        SecretError: when a file with a certificate, key or secret cannot be used.
+        CertificateFileError, SecretError: when a file cannot be used.
     """
     return {
         "bootstrap_servers": connection.bootstrap_servers,
@@ -116,7 +127,7 @@ def kafka_python_options(connection: KafkaConnection) -> dict[str, Any]:
     """The options of every kafka-python client.
 
     Raises:
-        SecretError: when a file with a certificate, key or secret cannot be used.
+        CertificateFileError, SecretError: when a file cannot be used.
     """
     return {
         "bootstrap_servers": connection.bootstrap_servers.split(","),
@@ -274,7 +285,7 @@ async def log_identity(
         BrokerUnavailableError: when the cluster cannot be reached.
         TopicMissingError: when the topic does not exist.
     """
-    return await asyncio.to_thread(_log_identity, connection, topic, bootstrap_timeout_ms)
+    return await in_daemon_thread(_log_identity, connection, topic, bootstrap_timeout_ms)
 
 
 class IdentityProbe:
@@ -289,8 +300,8 @@ class IdentityProbe:
         """The identity of the topic now; one caller at a time. Raises as `log_identity`."""
         try:
             if self._admin is None:
-                self._admin = await asyncio.to_thread(admin_client, self._connection)
-            return await asyncio.to_thread(_described, self._connection, self._admin, self._topic)
+                self._admin = await in_daemon_thread(admin_client, self._connection)
+            return await in_daemon_thread(_described, self._connection, self._admin, self._topic)
         except BrokerUnavailableError:
             await self.close()
             raise
@@ -299,7 +310,7 @@ class IdentityProbe:
         """Close the connection."""
         admin, self._admin = self._admin, None
         if admin is not None:
-            await asyncio.to_thread(admin.close)
+            await in_daemon_thread(admin.close)
 
 
 @asynccontextmanager
@@ -358,28 +369,39 @@ def admin_client(connection: KafkaConnection, bootstrap_timeout_ms: int = BOOTST
     Raises:
         BrokerUnavailableError: when the cluster cannot be reached.
     """
-    if connection.security.tls is not None:
-        _check_handshake(connection, connection.security.tls.context(), bootstrap_timeout_ms / 1_000)
+    # kafka-python would wait for the answer to a handshake for ever.
+    if found := _handshake_error(connection, bootstrap_timeout_ms / 1_000):
+        raise found
     try:
         return KafkaAdminClient(**(kafka_python_options(connection) | {"bootstrap_timeout_ms": bootstrap_timeout_ms}))
     except AdminKafkaError as error:
         raise unavailable(connection, error) from error
 
 
-def _check_handshake(connection: KafkaConnection, context: ssl.SSLContext, timeout_s: float) -> None:
-    """Check that one broker answers a TLS handshake: kafka-python waits for the answer for ever."""
-    failure: OSError = ConnectionError("there is no address")
-    for server in connection.bootstrap_servers.split(","):
-        host, _, port = server.strip().rpartition(":")
+def _handshake_error(connection: KafkaConnection, timeout_s: float) -> BrokerUnavailableError | None:
+    """Why no broker can be reached over TLS; None: one answers, or TLS is not wanted."""
+    tls = connection.security.tls
+    if tls is None:
+        return None
+    context, failure, server = tls.context(), OSError("there is no address"), connection.bootstrap_servers
+    for server in map(str.strip, connection.bootstrap_servers.split(",")):
+        host, _, port = server.rpartition(":")
         try:
             with (
                 socket.create_connection((host.strip("[]"), int(port)), timeout_s) as plain,
-                context.wrap_socket(plain, server_hostname=host.strip("[]")),
+                context.wrap_socket(plain, server_hostname=host.strip("[]")) as secured,
             ):
-                return
+                # With TLS 1.3, a broker that wants a client certificate refuses only what follows the handshake.
+                secured.sendall(_API_VERSIONS)
+                if secured.recv(1):
+                    return None
+                failure = ConnectionResetError("the connection was closed")
         except OSError as error:
             failure = error
-    raise unavailable(connection, failure) from failure
+    problem = tls.problem(failure, server)
+    if problem is None:
+        return unavailable(connection, failure)
+    return BrokerUnavailableError(f"Kafka at {connection.bootstrap_servers} cannot be reached: {problem}")
 
 
 def _described(connection: KafkaConnection, admin: KafkaAdminClient, topic: str) -> LogIdentity:

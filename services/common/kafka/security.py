@@ -13,8 +13,11 @@ from typing import Any
 import aiokafka.abc
 import kafka.net.sasl.oauth
 
-from services.common.kafka.secrets import SecretError, read_secret
+from services.common.certificates import Named, handshake_problem, load_authorities, load_chain
 from services.common.kafka.tokens import TokenSource
+from services.common.secrets import read_secret
+
+_CA = "CAIRN_KAFKA_CA"
 
 
 class Protocol(StrEnum):
@@ -63,25 +66,21 @@ class KafkaTls:
         """A context that verifies the brokers' certificates and host names.
 
         Raises:
-            SecretError: when a file cannot be used.
+            CertificateFileError: when a file cannot be used.
         """
-        try:
-            context = ssl.create_default_context(cafile=self.ca)
-        except (OSError, ssl.SSLError) as error:
-            raise SecretError(
-                f"CAIRN_KAFKA_CA={self.ca} cannot be used ({_reason(error)}); give a file of certificates in PEM that "
-                "this process can read"
-            ) from error
+        if self.ca is None:
+            context = ssl.create_default_context()
+        else:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            load_authorities(context, Named(_CA, self.ca))
         if self.certificate is not None and self.key is not None:
-            try:
-                # With a password, a key that is encrypted is refused. Without one, OpenSSL would ask on the terminal.
-                context.load_cert_chain(self.certificate, self.key, password="")
-            except (OSError, ssl.SSLError) as error:
-                raise SecretError(
-                    f"CAIRN_KAFKA_CERTIFICATE={self.certificate} and CAIRN_KAFKA_KEY={self.key} cannot be used "
-                    f"({_reason(error)}); give a certificate and its own private key in PEM, not encrypted"
-                ) from error
+            load_chain(context, Named("CAIRN_KAFKA_CERTIFICATE", self.certificate), Named("CAIRN_KAFKA_KEY", self.key))
         return context
+
+    def problem(self, error: BaseException, server: str) -> str | None:
+        """Why TLS to a broker failed, and the remedy; None: `error` has another cause."""
+        authorities = "the system's list (CAIRN_KAFKA_CA is not set)" if self.ca is None else f"{_CA}={self.ca}"
+        return handshake_problem(error, server, authorities)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +145,7 @@ class KafkaSecurity:
         """Read every file, as connecting would.
 
         Raises:
-            SecretError: when one cannot be used.
+            CertificateFileError, SecretError: when one cannot be used.
         """
         if self.tls:
             self.tls.context()
@@ -160,7 +159,7 @@ class KafkaSecurity:
             token_provider: how the library asks for tokens.
 
         Raises:
-            SecretError: when a file cannot be used.
+            CertificateFileError, SecretError: when a file cannot be used.
         """
         options: dict[str, Any] = {"security_protocol": self.protocol}
         if self.tls:
@@ -204,7 +203,3 @@ class BlockingTokens(kafka.net.sasl.oauth.AbstractTokenProvider):  # type: ignor
     def token(self) -> str:
         """A token that is valid now."""
         return self._source.token()
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)

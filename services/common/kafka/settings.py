@@ -10,9 +10,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.common.environment import OptionalPath
 from services.common.kafka.connection import KafkaConnection
-from services.common.kafka.secrets import read_secret
 from services.common.kafka.security import KafkaSecurity, KafkaTls, Mechanism, Password, Protocol
 from services.common.kafka.tokens import ClientCredentials, RenewedTokens, TokenCommand, TokenError, TokenSource
+from services.common.secrets import read_secret
 
 
 class KafkaSettings(BaseSettings):

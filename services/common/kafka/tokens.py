@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from services.common.kafka.secrets import read_secret
+from services.common.secrets import read_secret
 
 # A broker waits 10 s for a client that logs in, unless it is configured otherwise.
 _TIMEOUT_S = 8.0

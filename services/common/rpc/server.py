@@ -18,7 +18,7 @@ from services.common.rpc.interceptors import Audit, CallTraces, Failures, Reques
 from services.common.rpc.open_calls import OpenCallLimits, OpenCalls
 from services.common.rpc.rate_limits import RateLimit, TokenBuckets
 from services.common.rpc.slots import SlotLimits, Slots
-from services.common.rpc.tls import TlsFiles, TlsFilesError, server_credentials
+from services.common.rpc.tls import TlsFiles, server_credentials
 from services.common.telemetry.traces import NO_TRACES, Traces
 
 _KEEPALIVE_MS = 60_000
@@ -111,15 +111,14 @@ class GrpcServer:
         """Listen and return `host:port`.
 
         Raises:
-            ListenAddressError: when the address is in use or on another machine, or the TLS files cannot be used.
+            CertificateFileError: when the TLS files cannot be used.
+            ListenAddressError: when the address is in use or on another machine.
         """
         if self._options.reflection:
             names = [*self._service_names, health.SERVICE_NAME, reflection.SERVICE_NAME]
             reflection.enable_server_reflection(names, self._server)
         try:
             self._bound_port = self._listen()
-        except TlsFilesError as error:
-            raise ListenAddressError(f"cannot use TLS on {self._options.listen}: {error}") from error
         except RuntimeError as error:
             raise ListenAddressError(
                 f"cannot listen on {self._options.listen}: {error}; stop the process that uses the port, "

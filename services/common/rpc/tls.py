@@ -9,11 +9,9 @@ from pathlib import Path
 import grpc
 import structlog
 
+from services.common.certificates import CertificateFileError, Named, load_authorities, load_chain
+
 _log = structlog.get_logger(__name__)
-
-
-class TlsFilesError(ValueError):
-    """The files cannot be used; the message names the setting, the file and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
     are logged and change nothing.
 
     Raises:
-        TlsFilesError: when the files cannot be used at the start.
+        CertificateFileError: when the files cannot be used at the start.
     """
     renewed = _RenewedFiles(files)
     return grpc.dynamic_ssl_server_credentials(
@@ -71,7 +69,7 @@ class _RenewedFiles:
         self._version = version
         try:
             self.configuration = _read(self._files)
-        except TlsFilesError as error:
+        except CertificateFileError as error:
             _log.error("TLS files not read again; those read before stay in use", reason=str(error))
             return None
         _log.info("TLS files read again", certificate=str(self._files.certificate))
@@ -79,37 +77,16 @@ class _RenewedFiles:
 
 
 def _read(files: TlsFiles) -> grpc.ServerCertificateConfiguration:
-    try:
-        pem = {path: path.read_bytes() for path in files.paths}
-    except OSError as error:
-        raise TlsFilesError(
-            f"the TLS file {error.filename} cannot be read: {error.strerror}; "
-            "check CAIRN_TLS_CERTIFICATE, CAIRN_TLS_KEY and CAIRN_TLS_CLIENT_CA"
-        ) from error
-    _check(files)
-    client_ca = None if files.client_ca is None else pem[files.client_ca]
-    return grpc.ssl_server_certificate_configuration([(pem[files.key], pem[files.certificate])], client_ca)
-
-
-def _check(files: TlsFiles) -> None:
-    """Refuse files that gRPC would accept and then reject every client, without a message to the operator."""
+    certificate, key = Named("CAIRN_TLS_CERTIFICATE", files.certificate), Named("CAIRN_TLS_KEY", files.key)
+    # gRPC would accept unusable files and then reject every client, without a message to the operator.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        # The empty password keeps OpenSSL from asking for one on the terminal.
-        context.load_cert_chain(files.certificate, files.key, password=lambda: b"")
-    except (ssl.SSLError, OSError) as error:
-        raise TlsFilesError(
-            f"CAIRN_TLS_CERTIFICATE={files.certificate} and CAIRN_TLS_KEY={files.key} are not a certificate and its "
-            f"key in PEM ({getattr(error, 'reason', None) or error}): name a certificate and its unencrypted key"
-        ) from error
+    load_chain(context, certificate, key)
+    client_ca = None
     if files.client_ca is not None:
-        try:
-            context.load_verify_locations(files.client_ca)
-        except (ssl.SSLError, OSError) as error:
-            raise TlsFilesError(
-                f"CAIRN_TLS_CLIENT_CA={files.client_ca} holds no certificate in PEM: name the certificates of the "
-                "authorities that sign clients' certificates"
-            ) from error
+        authorities = Named("CAIRN_TLS_CLIENT_CA", files.client_ca)
+        load_authorities(context, authorities)
+        client_ca = authorities.read()
+    return grpc.ssl_server_certificate_configuration([(key.read(), certificate.read())], client_ca)
 
 
 def _version_of(files: TlsFiles) -> tuple[tuple[int, int, int] | None, ...]:

@@ -21,7 +21,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from services.common.kafka.envelope import LogIdentity
-from services.common.redis_pool import connection_pool, shown
+from services.common.redis_pool import connection_pool, shown, unreachable
 from services.ingest.application.ports import Addition, RecentEventsUnavailableError
 from services.ingest.domain.repeats import ENTRY_BYTES, LearnerKey, RecentLearner
 
@@ -137,11 +137,12 @@ class RedisRecentEvents:
                     yield
             except (redis.exceptions.RedisError, OSError) as error:
                 self._paused_until = asyncio.get_running_loop().time() + _PAUSE_S
-                reason = str(error) or f"no answer in {_TIMEOUT_S} s"
+                too_late = f"Redis did not answer in {_TIMEOUT_S} s: check CAIRN_REDIS"
+                reason = unreachable(error) if str(error) else too_late
                 if self._available is not False:
                     self._log.warning("repeats are not compared with earlier requests", reason=reason)
                 self._available = False
-                raise RecentEventsUnavailableError(f"Redis did not answer ({reason}): check CAIRN_REDIS") from error
+                raise RecentEventsUnavailableError(reason) from error
             if not self._available:
                 self._log.info("repeats are compared with earlier requests")
             self._available = True

@@ -35,14 +35,14 @@ async def corrections_pending(
         progress: called with the records of the log that were read and that are to be read.
     """
     settings = fold_settings(environment_file)
-    letters = await KafkaLetterFile(settings.connection).letters()
-    decryptor = learner_keys(settings.connection, settings.tenants)
-    try:
-        async with stored_epochs(settings.redis) as epochs:
+    async with stored_epochs(settings.redis_url) as epochs:
+        letters = await KafkaLetterFile(settings.connection).letters()
+        decryptor = learner_keys(settings.connection, settings.tenants)
+        try:
             log = KafkaLoggedCorrections(settings.connection, decryptor, progress)
             return refused_corrections(letters, await epochs.current()), await waiting_corrections(epochs, log)
-    finally:
-        await decryptor.close()
+        finally:
+            await decryptor.close()
 
 
 async def replay_dead_letters(

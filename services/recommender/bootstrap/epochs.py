@@ -36,5 +36,5 @@ async def restore_snapshot(environment_file: Path, file: Path, epoch: int | None
     """
     settings = fold_settings(environment_file)
     source = EpochFile(file)
-    async with stored_epochs(settings.redis) as epochs:
+    async with stored_epochs(settings.redis_url) as epochs:
         return await restore_epoch(epochs, KafkaLog(settings.connection), bundle_store(settings.bundles), source, epoch)

@@ -63,7 +63,7 @@ async def state_to_parquet(environment_file: Path, tenant: str, directory: Path,
     """
     settings = server_settings(environment_file)
     with ParquetTable(directory, "state", tenant, STATE_COLUMNS) as table:
-        async with stored_epochs(settings.redis) as epochs:
+        async with stored_epochs(settings.redis_url) as epochs:
             meta = await epochs.get(await _current(epochs))
             if meta is None:
                 raise NoCurrentEpochError("the current epoch was dropped meanwhile: export again")
@@ -91,7 +91,7 @@ async def recommendations_to_parquet(
     """
     settings = server_settings(environment_file)
     with ParquetTable(directory, "recommendations", tenant, RECOMMENDATION_COLUMNS) as table:
-        async with aclosing(state_store(settings.redis)) as store, _catalog(settings) as catalog:
+        async with aclosing(state_store(settings.redis_url)) as store, _catalog(settings) as catalog:
             answers = answer_dependencies(
                 AnswerAdapters(
                     learners=store.learners,

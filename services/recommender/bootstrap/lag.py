@@ -23,7 +23,7 @@ async def run_lag_exporter(settings: LagSettings) -> None:
         StateUrlInvalidError: when CAIRN_REDIS is not the URL of a state store.
         OSError: when the port is taken.
     """
-    async with aclosing(state_store(settings.redis, settings.redis_timeout_s)) as store:
+    async with aclosing(state_store(settings.redis_url, settings.redis_timeout_s)) as store:
         read = ReadLag(KafkaLog(settings.connection), store.epochs, time.monotonic)
         exporter = LagExporter(read, every_s=settings.lag_every_s)
         of_store = StoreExporter(store.figures, every_s=settings.lag_every_s)

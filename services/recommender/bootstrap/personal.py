@@ -30,7 +30,7 @@ async def personal_data(environment_file: Path) -> AsyncIterator[PersonalData]:
         BundleUnreadableError: when its bundle cannot be read.
     """
     settings = fold_settings(environment_file)
-    async with aclosing(state_store(settings.redis)) as states:
+    async with aclosing(state_store(settings.redis_url)) as states:
         meta = await states.epochs.current()
         if meta is None:
             raise EpochUnusableError("no epoch is served yet: start a worker and let it reach the end of the log")

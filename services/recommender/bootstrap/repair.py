@@ -47,7 +47,7 @@ async def repair_learners(
         RepairFailedError: when a learner cannot be rebuilt.
     """
     settings = fold_settings(environment_file)
-    async with aclosing(state_store(settings.redis)) as states:
+    async with aclosing(state_store(settings.redis_url)) as states:
         meta = await _epoch(states, epoch)
         log = KafkaLog(settings.connection)
         check_log(meta.epoch, meta.log_identity, await log.identity())

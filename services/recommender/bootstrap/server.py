@@ -219,7 +219,7 @@ async def run_server(settings: RecommenderServerSettings) -> None:
     threadpool_limits(limits=1, user_api="blas")
     traces = settings.traces("recommender")
     tenants = load_tenants(settings.tenants, TenantRanking.model_validate)
-    store = state_store(settings.redis, settings.redis_timeout_s)
+    store = state_store(settings.redis_url, settings.redis_timeout_s)
     try:
         await store.check_is_one_server()
     except StateRefusedError:

@@ -38,7 +38,7 @@ async def find_status(environment_file: Path) -> FoundStatus:
         SettingsError: when a setting is invalid.
     """
     settings = status_settings(environment_file)
-    async with aclosing(state_store(settings.redis, _REDIS_TIMEOUT_S)) as store:
+    async with aclosing(state_store(settings.redis_url, _REDIS_TIMEOUT_S)) as store:
         read_status = ReadStatus(
             KafkaLog(settings.connection),
             store.epochs,
@@ -47,4 +47,4 @@ async def find_status(environment_file: Path) -> FoundStatus:
             GrpcHealthProbe(),
         )
         status = await read_status(settings.targets)
-    return FoundStatus(status, settings.kafka, shown(settings.redis).partition("://")[2])
+    return FoundStatus(status, settings.kafka, shown(settings.redis_url).partition("://")[2])

@@ -198,7 +198,7 @@ def fold_wiring(settings: FoldSettings) -> FoldWiring:
         fail_points = FailPoints(FailPoint.parse(settings.fail_point)) if settings.fail_point else None
     return FoldWiring(
         settings.connection,
-        settings.redis,
+        settings.redis_url,
         settings.cache_mb * 1024 * 1024,
         options,
         fail_points,
@@ -232,7 +232,7 @@ async def run_worker(settings: WorkerSettings) -> None:
     bundles = bundle_store(settings.bundles)
     warm_up()
     collect_garbage_seldom()
-    async with aclosing(state_store(settings.redis)) as store:
+    async with aclosing(state_store(settings.redis_url)) as store:
         await store.check_is_one_server()
         if not settings.allow_eviction:
             await store.check_nothing_is_evicted()
@@ -331,7 +331,7 @@ async def replay(
     wiring = fold_wiring(settings)
     bundles = bundle_store(settings.bundles)
     collect_garbage_seldom()
-    async with aclosing(state_store(settings.redis)) as store:
+    async with aclosing(state_store(settings.redis_url)) as store:
         await store.check_is_one_server()
         if not settings.allow_eviction:
             await store.check_nothing_is_evicted()

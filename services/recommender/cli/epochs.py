@@ -343,7 +343,7 @@ def _number_or(word: str, text: str) -> int | None:
 
 def _with_store(environment_file: Path, use: Callable[[EpochStore], Awaitable[_T]]) -> _T:
     async def run() -> _T:
-        async with stored_epochs(fold_settings(environment_file).redis) as store:
+        async with stored_epochs(fold_settings(environment_file).redis_url) as store:
             return await use(store)
 
     return _run(run)

@@ -11,6 +11,7 @@ from functools import partial
 import structlog
 from kafka.errors import KafkaError
 
+from services.common.daemon_threads import in_daemon_thread
 from services.common.encryption.data_keys import DataKey
 from services.common.kafka.connection import BrokerUnavailableError, KafkaConnection, TopicMissingError, log_identity
 from services.common.kafka.envelope import LEARNER_EVENTS, LogIdentity, Position, record_key
@@ -158,7 +159,7 @@ class KafkaEventLog:
     async def _connect(self) -> KafkaWriter | None:
         try:
             identity = await self._confirm_identity()
-            producer = await asyncio.to_thread(new_producer, self._connection, self._options.delivery_timeout_s)
+            producer = await in_daemon_thread(new_producer, self._connection, self._options.delivery_timeout_s)
         except (BrokerUnavailableError, KafkaError) as error:
             self._report_absent(str(error))
             return None

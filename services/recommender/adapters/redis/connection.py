@@ -16,10 +16,9 @@ from typing import Any, cast
 import hiredis
 import redis.asyncio
 import redis.exceptions
-import redis.sentinel
 
 from services.common.loop_time import loop_timeout
-from services.common.redis_pool import connection_pool
+from services.common.redis_pool import connection_pool, unreachable
 from services.recommender.application.ports.learners import StateRefusedError, StateUnavailableError
 
 Command = tuple[bytes | str | int | float | memoryview, ...]
@@ -92,16 +91,8 @@ def unavailable_when_redis_is() -> Iterator[None]:
         passes = isinstance(error, _PASSING_KINDS) or _PASSING.search(str(error)) is not None
         kind = StateUnavailableError if passes else StateRefusedError
         raise kind(f"Redis returned an error: {error}; check its memory limit, its disk and its log") from error
-    except redis.sentinel.MasterNotFoundError as error:
-        raise StateUnavailableError(
-            "no Sentinel of CAIRN_REDIS names a primary of that name: check that they run there, their login, and the "
-            "name"
-        ) from error
     except (redis.exceptions.RedisError, hiredis.HiredisError, OSError, asyncio.IncompleteReadError) as error:
-        raise StateUnavailableError(
-            f"Redis did not answer: {str(error).rstrip('.')}; check that it runs, that CAIRN_REDIS names it, "
-            "and its memory limit"
-        ) from error
+        raise StateUnavailableError(unreachable(error)) from error
 
 
 class RedisConnection:
