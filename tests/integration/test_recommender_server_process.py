@@ -224,10 +224,11 @@ def test_a_server_without_a_broker_exits_with_an_error(tmp_path, redis_server):
 
 @pytest.mark.parametrize("process", ["server", "worker", "lag"])
 def test_a_wrong_url_of_redis_is_bad_input(process, tmp_path):
-    create_api_key(tmp_path / "tenants.yaml", TENANT, "test", ALL_SCOPES)
+    tenants = tmp_path / "tenants.yaml"
+    create_api_key(tenants, TENANT, "test", ALL_SCOPES)
     ended = subprocess.run(
         [sys.executable, "-m", "services.recommender", process],
-        env=os.environ | {"CAIRN_REDIS": "redis://user:secret@host/abc", "CAIRN_TENANTS": str(tmp_path / "tenants.yaml")},
+        env=os.environ | {"CAIRN_REDIS": "redis://user:secret@host/abc", "CAIRN_TENANTS": str(tenants)},
         stderr=subprocess.PIPE,
         text=True,
         timeout=60,

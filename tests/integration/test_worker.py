@@ -240,6 +240,17 @@ async def test_dead_letters_on_the_topic_before_and_after_the_start_are_counted_
     assert time.time() - 300 < oldest < newest <= time.time() + 1
 
 
+async def test_a_worker_that_lost_its_broker_ends_at_once_when_asked_to(worker, fresh_kafka_broker):
+    worker.start()
+    await until(worker.serving)
+    fresh_kafka_broker.stop()
+    await until(lambda: "the epochs cannot be read" in worker._log.read_text())
+    asked_s = time.monotonic()
+    worker.child.signal_stop()
+    assert worker.exit_code() == 0
+    assert time.monotonic() - asked_s < 2.0
+
+
 async def test_a_crash_of_the_dead_letter_agent_affects_neither_the_fold_nor_health_nor_the_exit_code(
     broker, redis_server, client, tmp_path
 ):

@@ -10,6 +10,7 @@ from typing import Protocol
 import structlog
 from prometheus_client import Gauge
 
+from services.common.daemon_threads import in_daemon_thread
 from services.recommender.application.answers.active_models import ActiveModels
 from services.recommender.application.answers.prepared_catalogs import PreparedCatalogs
 from services.recommender.application.ports.catalog import CatalogReader
@@ -70,7 +71,7 @@ class BackgroundRefresh:
 
     async def run(self) -> None:
         """Run until cancelled."""
-        await asyncio.to_thread(warm_up)
+        await in_daemon_thread(warm_up)
         jobs = [
             asyncio.create_task(job)
             for job in (self._keep_epoch(), self._keep_bundle(), self._keep_prepared(), self._report_health())

@@ -36,6 +36,8 @@ _log = structlog.get_logger(__name__)
 _KAFKA_COMMIT_EVERY_S = 1.0
 # aiokafka would retry for as long as the broker is unavailable, and the worker could not be stopped meanwhile.
 _KAFKA_COMMIT_TIMEOUT_S = 5.0
+# At the end nobody is served by waiting longer.
+_LAST_COMMIT_TIMEOUT_S = 1.0
 _PAUSE_FIRST_S = 0.2
 _PAUSE_LAST_S = 2.0
 _TRANSIENT = (StateUnavailableError, BrokerUnavailableError, KeysMissingError)
@@ -149,7 +151,7 @@ class EventService(mode.Service):
         """Commit the positions, then leave the group."""
         if self._consumer.started:
             if self._consumer.group is not None and not self.crashed:
-                await self._commit_to_kafka()
+                await self._commit_to_kafka(_LAST_COMMIT_TIMEOUT_S)
             await self._consumer.stop()
         for resource in self._source.resources:
             await resource.close()
@@ -309,10 +311,10 @@ class EventService(mode.Service):
             for traceparent in one.batch.traceparents.values():
                 self._observers.traces.record("fold", traceparent, began_ns=one.fetched_at_ns, attributes=attributes)
 
-    async def _commit_to_kafka(self) -> None:
+    async def _commit_to_kafka(self, timeout_s: float = _KAFKA_COMMIT_TIMEOUT_S) -> None:
         # The positions in Redis are authoritative; these are only for Kafka's tools.
         try:
-            async with asyncio.timeout(_KAFKA_COMMIT_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 acknowledged = await self._consumer.commit(self._fold.positions)
         except CommitFailedError:
             _log.info("offsets were not committed: a rebalance has begun", epoch=self.epoch)
