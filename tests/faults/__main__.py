@@ -99,6 +99,8 @@ def _run(plan: Mapping[int, Sequence[str]], seeds: Iterable[int], directory: Pat
 def _tell(row: Row) -> None:
     state = f"FAILED: {row.failure}" if row.failure else "held"
     print(f"{row.scenario}, nodes {row.nodes}, seed {row.seed}: {state} after {row.seconds:.0f} s", flush=True)
+    for what, value in row.notes.items():
+        print(f"  {what}: {value}", flush=True)
     for process, lines in row.logs.items():
         print(f"  {process}:", *lines, sep="\n    ", flush=True)
 

@@ -18,7 +18,7 @@ def half_open(scene: Scene) -> None:
     scene.kafka = cluster.proxied_connection
     port = free_port()
     store = scene.running.enter_context(TcpProxy(port, scene.redis.port))
-    scene.redis_url = f"redis://{LOOPBACK}:{port}/0"
+    scene.redis_settings = {"CAIRN_REDIS": f"redis://{LOOPBACK}:{port}/0"}
     scene.start(server=True)
     scene.begin(8_000, per_s=250)
     scene.wait_applied(1_500)

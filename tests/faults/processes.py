@@ -28,9 +28,17 @@ class Supervised:
     """
 
     def __init__(
-        self, name: str, arguments: Sequence[str], directory: Path, environment: Mapping[str, str], address: Path
+        self,
+        name: str,
+        arguments: Sequence[str],
+        directory: Path,
+        environment: Mapping[str, str],
+        address: Path,
+        authority: Path | None = None,
     ) -> None:
+        """Args: what to run; `address`, the file for its address; `authority`, who signed its certificate, if any."""
         self.name = name
+        self._authority = authority
         self.restarts = 0
         self.exits: list[int] = []
         self.log = directory / f"{name}.log"
@@ -62,7 +70,7 @@ class Supervised:
         """Whether it reports SERVING."""
         if not self.child.running or not self._address_file.is_file():
             return False
-        return is_serving(self._address_file.read_text())
+        return is_serving(self._address_file.read_text(), authority=self._authority)
 
     @property
     def resident_bytes(self) -> int:

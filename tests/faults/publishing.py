@@ -7,12 +7,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 
 from cairn.v1 import ingest_pb2, ingest_pb2_grpc
+from deploy.local.serving import channel_to
 from services.common.kafka.envelope import Position
 
 SOURCE = "faults"
@@ -51,15 +53,14 @@ class Platform:
         resent: events of repeated requests, which may be in the log more than once.
     """
 
-    def __init__(self, target: str, api_key: str) -> None:
-        """Args: `target` of ingest; `api_key` of the tenant."""
-        self._channel: Any = grpc.insecure_channel(
+    def __init__(self, target: str, api_key: str, authority: Path | None = None) -> None:
+        """Args: `target` of ingest; `api_key` of the tenant; `authority` that signed ingest's certificate, if any."""
+        self._channel: Any = channel_to(
             target,
-            options=[
-                ("grpc.initial_reconnect_backoff_ms", 100),
-                ("grpc.max_reconnect_backoff_ms", 500),
-                ("grpc.max_send_message_length", 64 << 20),
-            ],
+            authority,
+            initial_reconnect_backoff_ms=100,
+            max_reconnect_backoff_ms=500,
+            max_send_message_length=64 << 20,
         )
         self._stub: Any = ingest_pb2_grpc.IngestServiceStub(self._channel)
         self._metadata = (("authorization", f"Bearer {api_key}"),)

@@ -6,11 +6,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import grpc
 
 from cairn.v1 import recommender_pb2, recommender_pb2_grpc
+from deploy.local.serving import channel_to
 
 _CALL_TIMEOUT_S = 3.0
 
@@ -25,8 +27,16 @@ class Reader:
         latencies_ms: of OK answers to `Recommend`.
     """
 
-    def __init__(self, target: str, api_key: str, learners: Sequence[str], *, pause_s: float = 0.05) -> None:
-        self._channel: Any = grpc.insecure_channel(target, options=[("grpc.max_reconnect_backoff_ms", 500)])
+    def __init__(
+        self,
+        target: str,
+        api_key: str,
+        learners: Sequence[str],
+        *,
+        pause_s: float = 0.05,
+        authority: Path | None = None,
+    ) -> None:
+        self._channel: Any = channel_to(target, authority, max_reconnect_backoff_ms=500)
         self._stub: Any = recommender_pb2_grpc.RecommendationServiceStub(self._channel)
         self._metadata = (("authorization", f"Bearer {api_key}"),)
         self._learners = learners

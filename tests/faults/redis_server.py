@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import redis
 
+from deploy.kafka.certificates import Signed
 from deploy.local.redis import binary
 from deploy.processes import LOOPBACK, Child, Command, free_port
+from tests.faults.proxy import TcpProxy
 
 _READY_DEADLINE_S = 20.0
 # An ignored signal stays ignored in the program that replaces this one.
@@ -18,6 +21,41 @@ _IGNORE_FILE_SIZE_SIGNAL = (
     "-c",
     "import os, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); os.execvp(sys.argv[1], sys.argv[1:])",
 )
+
+
+def has_tls(executable: str) -> bool:
+    """Whether a Redis or Valkey was built with TLS."""
+    return b"tls-cert-file\0" in Path(executable).read_bytes()
+
+
+def tls_options(port: int, signed: Signed, authority: Path, *, client_certificates: bool = False) -> list[str]:
+    """What makes a Redis or Valkey that has TLS listen on one more port, with it."""
+    return [
+        *("--tls-port", str(port)),
+        *("--tls-cert-file", str(signed.certificate)),
+        *("--tls-key-file", str(signed.key)),
+        *("--tls-ca-cert-file", str(authority)),
+        *("--tls-auth-clients", "yes" if client_certificates else "no"),
+        # Sentinels reach Redis with it too.
+        *("--tls-replication", "yes"),
+    ]
+
+
+def tls_proxy(port: int, target_port: int, signed: Signed, client_authority: Path | None = None) -> TcpProxy:
+    """What listens with TLS in front of a Redis that has none.
+
+    Args:
+        port: to listen on.
+        target_port: of the Redis.
+        signed: the certificate.
+        client_authority: who signs clients' certificates; None: clients need none.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(signed.certificate, signed.key)
+    if client_authority is not None:
+        context.load_verify_locations(client_authority)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return TcpProxy(port, target_port, context)
 
 
 class DurableRedis:

@@ -16,6 +16,7 @@ import redis
 from kafka.admin import KafkaAdminClient
 
 from cairn.v1 import ingest_pb2
+from deploy.kafka.certificates import Signed
 from deploy.processes import LOOPBACK, free_port
 from services.common.auth.api_keys import create_api_key
 from services.common.auth.tenant import ALL_SCOPES
@@ -25,6 +26,7 @@ from services.common.kafka.envelope import LEARNER_EVENTS, record_key
 from services.common.kafka.partitioner import partition_of
 from services.recommender.adapters.redis.keys import position_key
 from tests.faults import checks
+from tests.faults.log_load import LogLoad
 from tests.faults.log_records import read_log
 from tests.faults.processes import Supervised
 from tests.faults.publishing import SOURCE, Platform, submissions
@@ -52,7 +54,7 @@ class Scene:
     Attributes:
         row: its result.
         redis: its Redis; `start` starts it.
-        redis_url: how processes reach it; empty: directly.
+        redis_settings: how processes reach it; empty: directly.
         partitions: how many the log has.
         processes: all started processes by name.
         platform: sends events once ingest runs.
@@ -64,7 +66,8 @@ class Scene:
         self.row = row
         self.kafka: KafkaConnection = bench.cluster.connection
         self.partitions = PARTITIONS
-        self.redis_url = ""
+        self.redis_settings: dict[str, str] = {}
+        self._certificate: Signed | None = None
         self._logs_in = False
         self.redis = DurableRedis(directory / "redis")
         self.processes: dict[str, Supervised] = {}
@@ -118,7 +121,7 @@ class Scene:
         """Start ingest on a fixed port."""
         port = free_port()
         self._start("ingest", ["services.ingest"], {"CAIRN_LISTEN": f"{LOOPBACK}:{port}"} | environment)
-        self._platform = Platform(f"{LOOPBACK}:{port}", self.api_key)
+        self._platform = Platform(f"{LOOPBACK}:{port}", self.api_key, self._authority)
 
     def start_worker(self, number: int, **environment: str) -> Supervised:
         """Start a worker without waiting."""
@@ -176,7 +179,8 @@ class Scene:
 
     def reader(self, *, pause_s: float = 0.05) -> Reader:
         """A platform that reads continuously."""
-        reader = Reader(self.processes["server"].address, self.api_key, READERS_LEARNERS, pause_s=pause_s)
+        address = self.processes["server"].address
+        reader = Reader(address, self.api_key, READERS_LEARNERS, pause_s=pause_s, authority=self._authority)
         self.running.callback(reader.close)
         reader.start()
         return reader
@@ -244,7 +248,7 @@ class Scene:
         """Send an event to every partition and fail unless all are acknowledged and applied in time."""
         assert self._fault_s is not None
         probes = self._probes()
-        probe = Platform(self.processes["ingest"].address, self.api_key)
+        probe = Platform(self.processes["ingest"].address, self.api_key, self._authority)
         try:
             probe.begin(probes, per_s=1_000)
             deadline_s = within_s - (time.monotonic() - self._fault_s)
@@ -261,8 +265,8 @@ class Scene:
             self.include(probe)
         self.row.recovery_s = round(time.monotonic() - self._fault_s, 2)
 
-    def include(self, other: Platform) -> None:
-        """Count what another platform sent as part of the scenario."""
+    def include(self, other: Platform | LogLoad) -> None:
+        """Count what something else sent as part of the scenario."""
         self.platform.acknowledged.update(other.acknowledged)
         self.platform.sent |= other.sent
         self.platform.answers += other.answers
@@ -326,6 +330,18 @@ class Scene:
         """From now on, processes reach Kafka over TLS and log in as themselves; or no longer."""
         self._logs_in = secured
 
+    def serve_tls(self) -> None:
+        """From now on, services are started with a certificate, and callers trust only its authority."""
+        assert self.bench.access is not None
+        self._certificate = self.bench.access.authority.sign("service")
+
+    @property
+    def _authority(self) -> Path | None:
+        if self._certificate is None:
+            return None
+        assert self.bench.access is not None
+        return self.bench.access.authority.certificate
+
     def _kafka_of(self, user: str) -> dict[str, str]:
         if not self._logs_in:
             return {}
@@ -336,17 +352,25 @@ class Scene:
     def _surroundings(self) -> dict[str, str]:
         return {
             "CAIRN_KAFKA": self.kafka.bootstrap_servers,
-            "CAIRN_REDIS": self.redis_url or self.redis.url,
+            **(self.redis_settings or {"CAIRN_REDIS": self.redis.url}),
             "CAIRN_TENANTS": str(self.tenants_file),
             "CAIRN_BUNDLES": str(self.directory / "bundles"),
             "CAIRN_DRAIN_S": "1",
         }
 
     def _start(self, name: str, arguments: Sequence[str], environment: dict[str, str]) -> Supervised:
-        surroundings = self._surroundings | self._kafka_of(name.partition("-")[0])
-        process = Supervised(
-            name, arguments, self.directory, surroundings | environment, self.directory / f"{name}.address"
-        )
+        user = name.partition("-")[0]
+        surroundings = self._surroundings | self._kafka_of(user)
+        authority = None
+        # The health port of a worker is plain.
+        if self._certificate is not None and user != "worker":
+            authority = self._authority
+            surroundings |= {
+                "CAIRN_TLS_CERTIFICATE": str(self._certificate.certificate),
+                "CAIRN_TLS_KEY": str(self._certificate.key),
+            }
+        address = self.directory / f"{name}.address"
+        process = Supervised(name, arguments, self.directory, surroundings | environment, address, authority)
         self.processes[name] = process
         process.start()
         return process

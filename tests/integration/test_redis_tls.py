@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import ssl
 from contextlib import ExitStack, aclosing
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from services.ingest.adapters.redis_recent_events import RedisRecentEvents
 from services.recommender.adapters.redis.connection import RedisConnection
 from services.recommender.adapters.redis.state_store import RedisStateStore
 from services.recommender.application.ports.learners import StateUnavailableError
-from tests.faults.proxy import TcpProxy
+from tests.faults.redis_server import has_tls, tls_options, tls_proxy
 from tests.redis_rights import documented_rights
 
 READY_S = 20.0
@@ -44,13 +43,13 @@ class TlsServers:
         port, secured = free_port(), free_port()
         if self._behind_a_proxy:
             self._start(port, *first, *options)
-            self._running.enter_context(TcpProxy(secured, port, self._context(client_certificates=client_certificates)))
+            client_authority = self.authority.certificate if client_certificates else None
+            self._running.enter_context(tls_proxy(secured, port, self._signed, client_authority))
         else:
-            files = (self._signed.certificate, self._signed.key, self.authority.certificate)
-            names = ("--tls-cert-file", "--tls-key-file", "--tls-ca-cert-file")
-            tls = [word for name, file in zip(names, files, strict=True) for word in (name, str(file))]
-            checked = ("--tls-auth-clients", "yes" if client_certificates else "no", "--tls-replication", "yes")
-            self._start(port, *first, "--tls-port", str(secured), *tls, *checked, *options)
+            tls = tls_options(
+                secured, self._signed, self.authority.certificate, client_certificates=client_certificates
+            )
+            self._start(port, *first, *tls, *options)
         return secured
 
     def close(self) -> None:
@@ -63,19 +62,11 @@ class TlsServers:
         self._running.callback(child.stop)
         child.wait_ready(lambda: answers(port), READY_S)
 
-    def _context(self, *, client_certificates: bool) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self._signed.certificate, self._signed.key)
-        if client_certificates:
-            context.load_verify_locations(self.authority.certificate)
-            context.verify_mode = ssl.CERT_REQUIRED
-        return context
-
 
 @pytest.fixture(params=[PROXY, "redis-server", "valkey-server"])
 def servers(request, tmp_path):
     path = shutil.which(request.param)
-    if request.param != PROXY and (path is None or b"tls-cert-file\0" not in Path(path).read_bytes()):
+    if request.param != PROXY and (path is None or not has_tls(path)):
         pytest.skip(f"no {request.param} that was built with TLS is on PATH (on Debian: apt install {request.param})")
     servers = TlsServers(request.param, tmp_path)
     yield servers
