@@ -23,7 +23,7 @@ class TcpProxy:
 
     def __init__(self, port: int, target_port: int, tls: ssl.SSLContext | None = None) -> None:
         """Args: `port` to listen on; `target_port` to forward to; `tls`, which clients then speak to this proxy."""
-        self._port = port
+        self.port = port
         self._target_port = target_port
         self._tls = tls
         self._loop = asyncio.new_event_loop()
@@ -66,7 +66,7 @@ class TcpProxy:
     async def _forward(self) -> None:
         self._flowing.set()
         if self._server is None:
-            self._server = await asyncio.start_server(self._connected, LOOPBACK, self._port, ssl=self._tls)
+            self._server = await asyncio.start_server(self._connected, LOOPBACK, self.port, ssl=self._tls)
 
     async def _stall(self) -> None:
         self._flowing.clear()

@@ -6,9 +6,11 @@ import socket
 import ssl
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 from pydantic import ValidationError
 
 from deploy.kafka.certificates import Authority
+from deploy.processes import LOOPBACK, free_port
 from services.common.certificates import CertificateFileError
 from services.common.kafka.connection import (
     BrokerUnavailableError,
@@ -16,10 +18,12 @@ from services.common.kafka.connection import (
     admin_client,
     aiokafka_options,
     kafka_python_options,
+    unavailable,
 )
 from services.common.kafka.security import KafkaSecurity, KafkaTls, Mechanism, Password
 from services.common.kafka.settings import KafkaSettings
 from services.recommender.entrypoints.dead_letter_agent import credentials
+from tests.faults.redis_server import tls_proxy
 
 
 @pytest.fixture
@@ -151,3 +155,38 @@ def test_a_broker_that_answers_no_tls_is_given_up():
         )
         with pytest.raises(BrokerUnavailableError, match=r"TimeoutError.*check that it runs there, and CAIRN_KAFKA_CA"):
             admin_client(connection, bootstrap_timeout_ms=200)
+
+
+@pytest.fixture
+def broker(authority):
+    """The port of something that speaks TLS and asks for client certificates, and answers nothing."""
+    with (
+        socket.socket() as silent,
+        tls_proxy(free_port(), silent_port(silent), authority.sign("broker"), authority.certificate) as proxy,
+    ):
+        yield proxy.port
+
+
+def silent_port(listener):
+    listener.bind((LOOPBACK, 0))
+    listener.listen()
+    return listener.getsockname()[1]
+
+
+def test_a_broker_of_an_unknown_authority_is_named_with_the_file_of_authorities(broker, tmp_path):
+    stranger = Authority(tmp_path / "stranger").certificate
+    connection = KafkaConnection(f"{LOOPBACK}:{broker}", security=KafkaSecurity(KafkaTls(stranger)))
+    said = (
+        f"the certificate of {LOOPBACK}:{broker} is not trusted, because no authority in CAIRN_KAFKA_CA={stranger} "
+        "signed it: give the certificate"
+    )
+    with pytest.raises(BrokerUnavailableError, match=said):
+        admin_client(connection)
+    # aiokafka says no more than this.
+    assert said in str(unavailable(connection, KafkaConnectionError("Unable to bootstrap from ...")))
+
+
+def test_a_broker_that_wants_a_client_certificate_is_named(broker, authority):
+    connection = KafkaConnection(f"{LOOPBACK}:{broker}", security=KafkaSecurity(KafkaTls(authority.certificate)))
+    with pytest.raises(BrokerUnavailableError, match=f"{LOOPBACK}:{broker} .*a client certificate"):
+        admin_client(connection)

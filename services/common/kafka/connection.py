@@ -395,7 +395,7 @@ def _handshake_error(connection: KafkaConnection, timeout_s: float) -> BrokerUna
                 secured.sendall(_API_VERSIONS)
                 if secured.recv(1):
                     return None
-                failure = ConnectionResetError("the connection was closed")
+                failure = ConnectionResetError("closed after the handshake, perhaps for want of a client certificate")
         except OSError as error:
             failure = error
     problem = tls.problem(failure, server)
