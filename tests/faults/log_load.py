@@ -48,6 +48,7 @@ class LogLoad:
         acknowledged: position of each event by its id, once Kafka has confirmed it.
         sent: ids of all events that were sent.
         answers: nothing, because nobody is called.
+        ends: one past the last confirmed event, by partition.
     """
 
     def __init__(self, connection: KafkaConnection, partitions: int, *, per_s: float, seed: int) -> None:
@@ -67,6 +68,7 @@ class LogLoad:
         self.acknowledged: dict[str, Position] = {}
         self.sent: set[str] = set()
         self.answers: Counter[str] = Counter()
+        self.ends: dict[int, int] = {}
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -125,11 +127,12 @@ class LogLoad:
                     break
             self.sent.update(ids)
             future = await producer.send_batch(batch, LEARNER_EVENTS, partition=partition)
-            future.add_done_callback(partial(self._confirm, len(ids)))
+            future.add_done_callback(partial(self._confirm, partition, len(ids)))
             self._batches.append((future, ids))
 
-    def _confirm(self, events: int, _: asyncio.Future[Any]) -> None:
+    def _confirm(self, partition: int, events: int, sent: asyncio.Future[Any]) -> None:
         self._confirmed += events
+        self.ends[partition] = sent.result().offset + events
 
 
 def _templates(seed: int) -> list[_Template]:

@@ -28,7 +28,7 @@ def rolling_update(scene: Scene) -> None:
     with LogLoad(scene.kafka, scene.partitions, per_s=_PER_S, seed=scene.row.seed) as load:
         scene.wait_applied(2 * _PER_S)
         begun_s, before = time.monotonic(), load.confirmed
-        with _Unread(scene) as unread:
+        with _Unread(scene, load) as unread:
             for number in (1, 2):
                 _start_worker(scene, number + 2)
                 scene.wait_serving()
@@ -65,7 +65,7 @@ def _start_worker(scene: Scene, number: int) -> None:
 
 
 class _Unread:
-    """While the block runs, the longest time in which a partition's position stood still; records come all the time.
+    """While the block runs, the longest time in which a partition's position stood still although records waited.
 
     Attributes:
         longest_s: that time.
@@ -73,8 +73,9 @@ class _Unread:
         all_s: the longest time in which none moved.
     """
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, load: LogLoad) -> None:
         self._scene = scene
+        self._load = load
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self.longest_s = 0.0
@@ -98,7 +99,7 @@ class _Unread:
                 before, since_s = moved.get(partition, (-1, now_s))
                 if now_s - since_s > self.longest_s:
                     self.longest_s, self.partition = now_s - since_s, partition
-                if position != before:
+                if position != before or position >= self._load.ends.get(partition, 0):
                     moved[partition] = (position, now_s)
                     any_moved_s = now_s
             self.all_s = max(self.all_s, now_s - any_moved_s)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import struct
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ from kafka.errors import KafkaError as AdminKafkaError
 
 from services.common.daemon_threads import in_daemon_thread
 from services.common.kafka.envelope import LogIdentity as LogIdentity  # noqa: PLC0414 - re-exported: it is the result of `log_identity`.
+from services.common.kafka.handshake import failed_handshake
 from services.common.kafka.security import NO_SECURITY, AsyncTokens, BlockingTokens, KafkaSecurity
 
 # How long an administrative command tries to reach a cluster.
@@ -45,9 +45,6 @@ _KEEPALIVE = (
 # What aiokafka says when it reached none.
 _NO_BROKER = "Unable to bootstrap"
 _DIAGNOSIS_TIMEOUT_S = 1.0
-# A request for the versions of requests, which a broker answers before a login: its size, key, version, number, and no
-# name of the client.
-_API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 0, -1)
 
 _RECORDS_PER_POLL = 5_000
 _POLL_MS = 200
@@ -381,26 +378,12 @@ def admin_client(connection: KafkaConnection, bootstrap_timeout_ms: int = BOOTST
 def _handshake_error(connection: KafkaConnection, timeout_s: float) -> BrokerUnavailableError | None:
     """Why no broker can be reached over TLS; None: one answers, or TLS is not wanted."""
     tls = connection.security.tls
-    if tls is None:
+    failed = tls and failed_handshake(connection.bootstrap_servers, tls.context(), timeout_s)
+    if not tls or not failed:
         return None
-    context, failure, server = tls.context(), OSError("there is no address"), connection.bootstrap_servers
-    for server in map(str.strip, connection.bootstrap_servers.split(",")):
-        host, _, port = server.rpartition(":")
-        try:
-            with (
-                socket.create_connection((host.strip("[]"), int(port)), timeout_s) as plain,
-                context.wrap_socket(plain, server_hostname=host.strip("[]")) as secured,
-            ):
-                # With TLS 1.3, a broker that wants a client certificate refuses only what follows the handshake.
-                secured.sendall(_API_VERSIONS)
-                if secured.recv(1):
-                    return None
-                failure = ConnectionResetError("closed after the handshake, perhaps for want of a client certificate")
-        except OSError as error:
-            failure = error
-    problem = tls.problem(failure, server)
+    problem = tls.problem(failed.error, failed.server)
     if problem is None:
-        return unavailable(connection, failure)
+        return unavailable(connection, failed.error)
     return BrokerUnavailableError(f"Kafka at {connection.bootstrap_servers} cannot be reached: {problem}")
 
 
