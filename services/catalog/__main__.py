@@ -7,7 +7,7 @@ import sys
 
 from services.common.extras import extra_required
 
-with extra_required("server", "python -m services.catalog"):
+with extra_required("catalog", "python -m services.catalog"):
     from pydantic import ValidationError
 
     from services.catalog.bootstrap import run

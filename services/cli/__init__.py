@@ -22,15 +22,15 @@ _EXAMPLE = "Example: cairn status"
 # The extra of the distribution that installs every library a command can use. The other commands need no extra.
 _EXTRAS = {
     "catalog": "train",
-    "corrections": "server",
-    "dlt": "server",
-    "epoch": "server",
+    "corrections": "recommender",
+    "dlt": "recommender",
+    "epoch": "recommender",
     "evaluate": "train",
     "export": "train",
     "ingest": "files",
-    "learner": "server",
+    "learner": "recommender",
     "replay": "worker",
-    "status": "server",
+    "status": "recommender",
     "train": "train",
     "tune": "train",
 }

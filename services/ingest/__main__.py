@@ -7,7 +7,7 @@ import sys
 
 from services.common.extras import extra_required
 
-with extra_required("server", "python -m services.ingest"):
+with extra_required("ingest", "python -m services.ingest"):
     from pydantic import ValidationError
 
     from services.common.auth.tenants_file import TenantsFileError

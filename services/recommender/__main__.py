@@ -10,7 +10,7 @@ from typing import Any
 from services.common.extras import extra_required
 
 # The lag exporter needs what a server needs.
-_EXTRA = "worker" if sys.argv[1:] == ["worker"] else "server"
+_EXTRA = "worker" if sys.argv[1:] == ["worker"] else "recommender"
 
 with extra_required(_EXTRA, "python -m services.recommender"):
     from pydantic import ValidationError

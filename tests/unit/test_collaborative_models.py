@@ -11,9 +11,9 @@ from services.recommender.models.collaborative.als import AlsModel
 from services.recommender.models.collaborative.als_fit import AlsSettings, fit_als
 from services.recommender.models.collaborative.bpr import fit_bpr
 from services.recommender.models.collaborative.families import FAMILIES
-from services.recommender.models.collaborative.neighbours import (
+from services.recommender.models.collaborative.neighbours import ItemItemModel
+from services.recommender.models.collaborative.neighbours_fit import (
     EaseModel,
-    ItemItemModel,
     TooLargeError,
     fit_item_knn,
     fit_rp3beta,
@@ -182,7 +182,7 @@ def test_ease_is_the_same_from_the_learners_side_and_from_the_resources_side():
 
 
 def test_ease_reports_the_memory_it_would_take_instead_of_taking_it(monkeypatch):
-    monkeypatch.setattr("services.recommender.models.collaborative.neighbours.EASE_SIDE_MOST", 10)
+    monkeypatch.setattr("services.recommender.models.collaborative.neighbours_fit.EASE_SIDE_MOST", 10)
     with pytest.raises(TooLargeError, match=r"20 learners and 24 resources needs 0\.0 GiB"):
         EaseModel(two_groups(learners=20))
 

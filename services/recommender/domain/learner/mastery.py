@@ -6,12 +6,13 @@ The logit of success on a skill's average item is normal with the posterior's me
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit, ndtr
 
 from services.recommender.domain.learner.kernel import chance_of_success
 from services.recommender.domain.learner.parameters import SkillDifficulty, TenantParameters
@@ -98,12 +99,12 @@ def success_probability(mean: Floats | float, variance: Floats | float) -> Float
 def success_interval(mean: Floats, variance: Floats) -> tuple[Floats, Floats]:
     """Ends of the central 95 % interval of a chance whose logit is normal with this mean and variance, elementwise."""
     reach = _CENTRAL_95 * np.sqrt(variance)
-    return np.asarray(expit(mean - reach)), np.asarray(expit(mean + reach))
+    return success_probability(mean - reach, 0.0), success_probability(mean + reach, 0.0)
 
 
 def mastered(
     mean: Floats, variance: Floats, attempts: NDArray[np.integer], rule: MasteryRule = DEFAULT_RULE
 ) -> NDArray[np.bool_]:
     """Whether each skill counts as mastered, from the logit on its average item and its responses, elementwise."""
-    certainty = ndtr((mean - logit(rule.success)) / np.sqrt(variance))
-    return np.asarray((certainty >= rule.certainty) & (attempts >= rule.responses))
+    bar = math.log(rule.success / (1.0 - rule.success)) + NormalDist().inv_cdf(rule.certainty) * np.sqrt(variance)
+    return np.asarray((mean >= bar) & (attempts >= rule.responses))

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import lapack
 
 from services.recommender.application.ports.models import ModelArrays, ModelArraysInvalidError
 from services.recommender.domain.training.positives import known_rows
@@ -80,13 +79,7 @@ class AlsModel:
         positives = self._factors[rows]
         system = self._gram + np.float32(self._confidence - 1) * (positives.T @ positives)
         target = np.float32(self._confidence) * positives.sum(axis=0)
-        _, learner, info = lapack.sposv(system.T, target, overwrite_a=True, overwrite_b=True)
-        if info:
-            raise ArithmeticError(
-                f"the fold-in system of {len(rows)} positives is not positive definite (LAPACK {info})"
-            )
-        solution: NDArray[np.float32] = learner
-        return solution
+        return np.linalg.solve(system, target)
 
     def scores(self, history: Sequence[str]) -> NDArray[np.float32]:
         """Score every resource for a learner with these positives: float32, zeros if none of them is known."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from services.recommender.domain.training.positives import Positives, known_rows
-from services.recommender.models.collaborative.neighbours import matrix_of
+from services.recommender.models.collaborative.neighbours_fit import matrix_of
 
 _NEWTON_STEPS = 4
 _NEGATIVES_PER_POSITIVE = 5

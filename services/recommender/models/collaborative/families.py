@@ -20,7 +20,7 @@ from services.recommender.domain.training.splits import WorkSplit
 from services.recommender.models.collaborative.als import AlsModel
 from services.recommender.models.collaborative.als_fit import AlsSettings, fit_als
 from services.recommender.models.collaborative.bpr import fit_bpr
-from services.recommender.models.collaborative.neighbours import (
+from services.recommender.models.collaborative.neighbours_fit import (
     EaseModel,
     TooLargeError,
     ease_memory,

@@ -13,12 +13,8 @@ from services.recommender.domain.training.twins import without_twins
 from services.recommender.models.collaborative.als import AlsModel
 from services.recommender.models.collaborative.als_fit import AlsSettings, fit_als
 from services.recommender.models.collaborative.families import FAMILIES, choose
-from services.recommender.models.collaborative.neighbours import (
-    DENSE_RESOURCES_MOST,
-    EaseModel,
-    ItemItemModel,
-    dense_memory,
-)
+from services.recommender.models.collaborative.neighbours import ItemItemModel
+from services.recommender.models.collaborative.neighbours_fit import DENSE_RESOURCES_MOST, EaseModel, dense_memory
 
 # Models that know similar learners, and that a bundle can hold; bpr is for comparison only.
 _SERVABLE = tuple(family for family in FAMILIES if family not in ("bpr", POPULAR))
@@ -98,8 +94,6 @@ def fit_collaborative(
 
 
 def _arrays(family: str, model: object) -> ModelArrays:
-    if isinstance(model, EaseModel):
-        return model.written_out().to_arrays()
-    if isinstance(model, AlsModel | ItemItemModel):
+    if isinstance(model, AlsModel | EaseModel | ItemItemModel):
         return model.to_arrays()
     raise TooFewPositivesError(f"a bundle cannot hold a model of the family {family}: run cairn tune again")

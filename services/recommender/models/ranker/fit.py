@@ -26,7 +26,7 @@ from services.recommender.domain.training.metrics import ndcg
 from services.recommender.domain.training.splits import WorkSplit
 from services.recommender.models.collaborative.ensemble import Ensemble
 from services.recommender.models.collaborative.families import FAMILIES, FOREVER, Choice, Settings, choose
-from services.recommender.models.collaborative.neighbours import DENSE_RESOURCES_MOST, TooLargeError
+from services.recommender.models.collaborative.neighbours_fit import DENSE_RESOURCES_MOST, TooLargeError
 from services.recommender.models.ranker.dataset import RankingDataset
 from services.recommender.models.ranker.interaction_statistics_fit import fit_interaction_statistics
 from services.recommender.models.ranker.lists import ListsOfCandidates, TooFewToLearnError, lists_of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from services.recommender.domain.ranking.trees import Trees, TreesInvalidError
 from services.recommender.models.collaborative import als, neighbours, popular
 from services.recommender.models.collaborative.als import AlsModel
 from services.recommender.models.collaborative.ensemble import Ensemble
-from services.recommender.models.collaborative.neighbours import EaseModel, ItemItemModel
+from services.recommender.models.collaborative.neighbours import ItemItemModel
 from services.recommender.models.collaborative.popular import PopularModel
 
 KIND = "learned_ranker"
@@ -41,6 +42,13 @@ _LINKS = ("follows", "together")
 _Array = NDArray[np.float32]
 
 
+@runtime_checkable
+class _StorableModel(Protocol):
+    """A base model that a bundle can hold."""
+
+    def to_arrays(self) -> ModelArrays: ...
+
+
 def ranker_to_arrays(ranker: LearnedRanker, ensemble: Ensemble) -> ModelArrays:
     """Convert to float32 arrays over the ensemble's resources; counts, not offsets, so that each is exact.
 
@@ -55,8 +63,10 @@ def ranker_to_arrays(ranker: LearnedRanker, ensemble: Ensemble) -> ModelArrays:
     arrays: dict[str, _Array] = {}
     resources = ensemble.resources
     for place, name in enumerate(ranker.models):
-        model = ensemble.get(name)
-        stored = _plain(model).to_arrays()
+        model: object = ensemble.get(name)
+        if not isinstance(model, _StorableModel):
+            raise TypeError(f"a learned ranker cannot store a {type(model).__name__}")
+        stored = model.to_arrays()
         hyperparameters[f"place_{name}"] = place
         hyperparameters[f"weight_{name}"] = ranker.base_weights[place]
         hyperparameters |= {f"{name}_{key}": value for key, value in stored.hyperparameters.items()}
@@ -126,14 +136,6 @@ def _base_weights(numbers: Mapping[str, float], names: tuple[str, ...]) -> tuple
     if "lead" in numbers:
         return tuple(float(place == int(numbers["lead"])) for place in range(len(names)))
     return tuple(float(numbers[f"weight_{name}"]) for name in names)
-
-
-def _plain(model: CollaborativeModel | None) -> AlsModel | ItemItemModel | PopularModel:
-    if isinstance(model, EaseModel):
-        return model.written_out()
-    if isinstance(model, AlsModel | ItemItemModel | PopularModel):
-        return model
-    raise TypeError(f"a learned ranker cannot store a {type(model).__name__}")
 
 
 def _over(stored: ModelArrays, resources: tuple[str, ...]) -> Mapping[str, _Array]:
