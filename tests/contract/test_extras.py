@@ -23,11 +23,11 @@ _CLIENT = tomllib.loads((ROOT / "protos" / "pyproject.toml").read_text())["proje
 _MODULES = {
     "": ("cairn.client", "services.catalog.cli.rules", "services.catalog.cli.edit", "services.ingest.formats.tables"),
     "files": ("services.ingest.formats.proposal", "pyarrow.parquet"),
-    "server": (
-        "services.ingest.__main__",
-        "services.catalog.__main__",
-        "services.catalog.tagging.store",
+    "ingest": ("services.ingest.__main__",),
+    "catalog": ("services.catalog.__main__", "services.catalog.tagging.store"),
+    "recommender": (
         "services.recommender.__main__",
+        "services.recommender.bootstrap.lag",
         "services.recommender.bootstrap.server",
         "services.recommender.bootstrap.status",
         "services.recommender.bootstrap.dead_letters",
@@ -115,8 +115,15 @@ def test_a_platform_installs_no_library_that_folds_fits_or_serves():
     heavy = {"faust-streaming", "implicit", "lightgbm", "numba", "numpy", "pyarrow", "redis", "scikit-learn", "scipy"}
     assert not libraries_of("") & heavy
     assert not libraries_of("server") & {"faust-streaming", "implicit", "lightgbm", "pyarrow"}
-    assert not libraries_of("worker") & {"implicit", "lightgbm", "pyarrow", "scikit-learn"}
+    assert not libraries_of("ingest") & heavy - {"redis"}
+    assert not libraries_of("catalog") & {"numba", "faust-streaming", "implicit", "lightgbm", "pyarrow"}
+    assert not libraries_of("recommender") & {"faust-streaming", "implicit", "lightgbm", "scikit-learn", "scipy"}
+    assert not libraries_of("worker") & {"implicit", "lightgbm", "pyarrow", "scikit-learn", "scipy"}
     assert "faust-streaming" not in libraries_of("train")
+
+
+def test_every_server_can_be_installed_with_one_extra():
+    assert libraries_of("server") == libraries_of("ingest") | libraries_of("catalog") | libraries_of("recommender")
 
 
 @pytest.mark.parametrize(
@@ -127,9 +134,9 @@ def test_a_platform_installs_no_library_that_folds_fits_or_serves():
         (("export", "--help"), "train"),
         (("evaluate", "tagging", "--help"), "train"),
         (("replay", "--epoch", "2", "--parameters", "same"), "worker"),
-        (("status",), "server"),
-        (("epoch", "list"), "server"),
-        (("learner", "export", "ada", "--tenant", "riverbend"), "server"),
+        (("status",), "recommender"),
+        (("epoch", "list"), "recommender"),
+        (("learner", "export", "ada", "--tenant", "riverbend"), "recommender"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
 )
@@ -150,9 +157,10 @@ def test_a_parquet_file_without_pyarrow_names_the_extra_to_install(tmp_path):
 @pytest.mark.parametrize(
     ("process", "extra"),
     [
-        (("services.ingest",), "server"),
-        (("services.catalog",), "server"),
-        (("services.recommender", "server"), "server"),
+        (("services.ingest",), "ingest"),
+        (("services.catalog",), "catalog"),
+        (("services.recommender", "server"), "recommender"),
+        (("services.recommender", "lag"), "recommender"),
         (("services.recommender", "worker"), "worker"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
