@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do if $$p -c 'import sys; raise SystemExit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null; then echo $$p; break; fi; done)
 
-.PHONY: help setup test test-slow test-kafka faults test-chart test-fast simulate mutation-check lint format bench evaluate demo up down status protos protos-check contracts contracts-check contracts-accept wheels image lock clean
+.PHONY: help setup test test-slow test-kafka faults test-chart test-fast simulate mutation-check lint format bench evaluate demo up down status protos protos-check contracts contracts-check contracts-accept wheels image test-image lock clean
 
 help: ## Show this list
 	@echo "Cairn: what to run"; echo
@@ -40,7 +40,7 @@ $(STAMP): requirements.lock pyproject.toml protos/pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e protos -e .
 	touch $(STAMP)
 
-PYTEST := $(BIN)/python -m pytest tests --ignore=tests/benchmarks --ignore=tests/chart --ignore=tests/kafka -n 2 --dist worksteal
+PYTEST := $(BIN)/python -m pytest tests --ignore=tests/benchmarks --ignore=tests/chart --ignore=tests/images --ignore=tests/kafka -n 2 --dist worksteal
 
 test: $(STAMP) ## Run every test tier that needs no Java, without what test-slow runs
 	@$(PYTEST) -m "not slow" $(ARGS)
@@ -130,6 +130,9 @@ wheels: $(STAMP) ## Build the wheels of cairn and cairn-client into dist/
 
 image: $(STAMP) ## Build the container images with podman or docker (ONLY=worker: one; BASE=IMAGE: on it, not on Debian packages; TAG=)
 	@$(BIN)/python -m deploy.image $(ONLY) $(if $(BASE),--base "$(BASE)") $(if $(TAG),--tag "$(TAG)") $(if $(ENGINE),--engine "$(ENGINE)")
+
+test-image: $(STAMP) ## Run every image that `make image` built: without root, on a read-only root file system, to SIGTERM
+	@$(BIN)/python -m pytest tests/images $(ARGS)
 
 lock: ## Resolve requirements.lock again (needs uv)
 	@uv pip compile pyproject.toml --all-extras --no-emit-package cairn-client --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" -o requirements.lock
