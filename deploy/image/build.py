@@ -52,7 +52,7 @@ class Engine:
         found = next((path for path in map(shutil.which, names) if path), None)
         if found is None:
             raise ToolMissingError(f"images are built with {' or '.join(names)}, which is not on PATH: install one")
-        self._program = found
+        self.program = found
 
     def run(self, *arguments: str, directory: Path | None = None) -> str:
         """Run one of its commands and return its output.
@@ -63,16 +63,16 @@ class Engine:
         command, *rest = arguments
         limits = _LIMITS if command in ("build", "run") else ()
         done = subprocess.run(
-            [self._program, command, *limits, *rest], capture_output=True, text=True, cwd=directory, check=False
+            [self.program, command, *limits, *rest], capture_output=True, text=True, cwd=directory, check=False
         )
         if done.returncode:
             lines = (done.stdout + done.stderr).strip().splitlines()[-_LAST_LINES:]
-            raise StackError("\n".join([f"{Path(self._program).name} {command} failed:", *lines]))
+            raise StackError("\n".join([f"{Path(self.program).name} {command} failed:", *lines]))
         return done.stdout.strip()
 
     def has(self, image: str) -> bool:
         """Whether an image is stored on this machine."""
-        command = [self._program, "image", "inspect", image]
+        command = [self.program, "image", "inspect", image]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     def size_bytes(self, image: str) -> int:
