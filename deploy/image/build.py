@@ -100,7 +100,7 @@ def download_wheels(checkout: Path, report: Report) -> None:
     done = wheels.with_name("downloaded.lock")
     if done.exists() and done.read_bytes() == lock:
         return
-    report("downloading the locked wheels (290 MB)")
+    report("downloading the locked wheels (about 400 MB)")
     shutil.rmtree(wheels, ignore_errors=True)
     wheels.mkdir(parents=True)
     pip = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--progress-bar", "off"]
