@@ -108,7 +108,7 @@ def names_of(skill: SkillFacts) -> frozenset[str]:
     statement = " ".join(skill.statement.split())
     ends = [found.start() for found in re.finditer(r"[.,;:](?=\s|$)", statement)]
     beginnings = {
-        statement[:end]
+        statement[:end].rstrip()
         for end in ends
         if not CUT.search(statement[:end]) and statement[:end].count("(") == statement[:end].count(")")
     }

@@ -1,16 +1,17 @@
 """The name of a skill in a sentence: short, and never cut in the middle of a phrase.
 
 Frameworks state skills in up to some hundred words. A sentence about a learner names the skill by the whole statement
-if that is short, else by the part of it that ends where its author ended a thought, else by its code, else by its id.
+if that is short, else by a short beginning of it that ends where its author ended a thought. Where there is none,
+longer ones will do: a code says nothing to most people. Only then it is the code, and without one the id.
 """
 
 from __future__ import annotations
 
 import re
 
-NAME_CHARACTERS = 90
-"""The longest statement, or part of one, that is a name; without a code, whole statements may be longer."""
-_WHOLE_CHARACTERS = 240
+_SHORT_CHARACTERS = 90
+NAME_CHARACTERS = 240
+"""The longest statement, or beginning of one, that is a name."""
 _LEAST_CHARACTERS = 12
 
 # A full stop, a semicolon or a colon ends a thought. "e.g." does not, nor does the end of a character entity.
@@ -36,19 +37,20 @@ def name_for_people(skill_id: str, statement: str, code: str) -> str:
     whole = " ".join(statement.split())
     if not whole:
         return code or " ".join(skill_id.split())
-    if len(whole) <= NAME_CHARACTERS:
-        return whole
-    return _first_thought(whole) or code or (whole if len(whole) <= _WHOLE_CHARACTERS else skill_id)
+    for most in (_SHORT_CHARACTERS, NAME_CHARACTERS):
+        if name := whole if len(whole) <= most else _first_thought(whole, most):
+            return name
+    return code or skill_id
 
 
-def _first_thought(statement: str) -> str:
-    """The beginning that is a whole thought; empty when there is none that is short enough."""
+def _first_thought(statement: str, most: int) -> str:
+    """The beginning that is a whole thought; empty when there is none of at most so many characters."""
     stops = (found.start() for found in _STOPS.finditer(statement) if len(found.group()) == 1)
     end = next(stops, len(statement))
-    if end > NAME_CHARACTERS:
+    if end > most:
         end = statement.find(",")
         if end < 0 or _CLAUSES.match(statement, end) is None:
             return ""
     thought = statement[:end].rstrip()
     whole = thought.count("(") == thought.count(")") and _GOES_ON.search(thought) is None
-    return thought if whole and _LEAST_CHARACTERS <= end <= NAME_CHARACTERS else ""
+    return thought if whole and _LEAST_CHARACTERS <= end <= most else ""
