@@ -70,6 +70,12 @@ def test_of_two_gaps_the_one_that_the_other_builds_on_comes_first():
     assert first({"next": GAP, "later": dataclasses.replace(GAP, mean=-1.2)}).startswith("next-")
 
 
+def test_after_a_wrong_answer_what_the_skill_builds_on_comes_first_however_far_down_it_is():
+    wrong = dataclasses.replace(GAP, attempts=1, successes=0.0, last_at_s=NOW_S - 60, last_response=0.0)
+    assert first({"later": wrong}).startswith("below-lesson")
+    assert first({"later": wrong, "below": MASTERED}).startswith("now-lesson")
+
+
 def test_what_is_below_the_learners_level_and_was_never_met_does_not_stand_in_the_way():
     assert first({"below": MASTERED, "now": GAP}).startswith("now-")
 

@@ -4,9 +4,9 @@
     missed     after a wrong answer, two of the first five are about that skill or a prerequisite that is not mastered
     other gap  the first five are not all about one skill while there is another gap in scope
     mastered   a mastered skill that is not due for review does not come first while there is a gap in scope
-    first      otherwise what was missed comes first, or another skill of the latest work on which success is unlikely;
-               as far as the learner can begin with it; among those, the best next step (see `first_step`) by its
-               score and how well it suits as one
+    first      otherwise what was missed or what that builds on comes first, or another skill of the latest work on
+               which success is unlikely; as far as the learner can begin with it; among those, the best next step (see
+               `first_step`) by its score and how well it suits as one
 
 Each as far as there are candidates. A gap is a skill the learner worked on and has not mastered. The resources of one
 gap among the first five are in the order teach, practise, re-assess. A skill that was never met begins with a lesson.
@@ -32,6 +32,8 @@ _URGENT_WITHIN = 3
 _MISSED_WITHIN_HEAD = 2
 _SKILLS_WITHIN = 5
 _WRONG_BELOW = 0.5
+# As far as scope reaches down.
+_STEPS_DOWN = 3
 # As compiled code reads them.
 _TEACH, _PRACTISE, _REASSESS = int(Step.TEACH), int(Step.PRACTISE), int(Step.REASSESS)
 
@@ -43,7 +45,8 @@ class Gaps(NamedTuple):
         urgency: S; scope times urgency of each skill that the learner worked on and has not mastered, in scope; else 0.
         missed: S; whether the last response to it was wrong and it is among the skills responded to last, or it is a
             prerequisite of one that is not mastered.
-        failing: S; whether it was missed, or is a gap among the skills responded to last on which success is unlikely.
+        failing: S; whether it was missed, or what was missed builds on it, three steps down, and it is not mastered, or
+            it is a gap among the skills responded to last on which success is unlikely.
         mastered: S; whether it is mastered and not due for review.
     """
 
@@ -87,12 +90,20 @@ def gaps_of(
     """
     urgency = urgencies_in_scope(estimates, scope)
     missed = latest & (estimates.last_responses < _WRONG_BELOW)
-    owners, entries = catalog.skill_prerequisites.entries(missed.nonzero()[0])
-    if len(owners):
-        below = catalog.skill_prerequisites.values[entries]
-        missed[below[~estimates.mastered[below]]] = True
-    failing = missed | (latest & (urgency > 0.0) & (estimates.probabilities < RATHER_FAILS))
+    missed |= _below(catalog, missed) & ~estimates.mastered
+    failing = missed
+    for _ in range(_STEPS_DOWN):
+        failing = failing | (_below(catalog, failing) & ~estimates.mastered)
+    failing = failing | (latest & (urgency > 0.0) & (estimates.probabilities < RATHER_FAILS))
     return Gaps(urgency, missed, failing, estimates.mastered & (estimates.reviews < review_opens))
+
+
+def _below(catalog: CatalogColumns, skills: BoolColumn) -> BoolColumn:
+    """S; the direct prerequisites of some skills."""
+    below = np.zeros(len(skills), np.bool_)
+    _, entries = catalog.skill_prerequisites.entries(skills.nonzero()[0])
+    below[catalog.skill_prerequisites.values[entries]] = True
+    return below
 
 
 def latest_skills(catalog: CatalogColumns, estimates: SkillEstimates, recent: IntColumn) -> BoolColumn:
