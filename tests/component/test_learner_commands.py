@@ -84,7 +84,7 @@ def test_a_list_shows_resources_reasons_and_what_to_measure_afterwards(service):
         "     teach: video vid-7, 8 min",
         "     Fractions: 41 % likely to succeed (26-58 %), 5 responses, 2 right",
         "     41 % likely to succeed on it: to be taught first",
-        "     afterwards measure with quiz-3",
+        "     then check with quiz-3",
     ]
     assert service.metadata["authorization"] == "Bearer secret"
 

@@ -219,7 +219,7 @@ def test_a_demo_that_is_kept_ends_with_commands_that_work_when_they_are_pasted(t
         )
         assert done.returncode == 0, done.stdout + done.stderr
         # A list, a learner's events and a class.
-        assert "afterwards measure with" in done.stdout
+        assert "then check with" in done.stdout
         assert "completed " in done.stdout
         assert "work on" in done.stdout
     finally:

@@ -166,7 +166,7 @@ LIES = {
         "frac-practice", "EXPLORE", "No answers from this learner yet: a place to start"
     ),
     "the chance of success": entry("frac-practice", "FIT", "64 % likely to succeed: hard, but within reach"),
-    "a challenge that is not so": entry("frac-practice", "FIT", "74 % likely to succeed: easy, builds confidence"),
+    "a challenge that is not so": entry("frac-practice", "FIT", "74 % likely to succeed: easy"),
     "taught first at 51 %": entry(
         "frac-lesson", "FIT", "51 % likely to succeed without help: to be taught first", step="TEACH", success=0.51
     ),

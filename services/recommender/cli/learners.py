@@ -207,7 +207,7 @@ def _print_recommendation(console: Console, place: int, each: recommender_pb2.Re
     console.print(f"[bold]{place:>3}  {escape(each.title or each.resource_id)}[/bold]", soft_wrap=True)
     lines = [f"{step}: {kind} {each.resource_id}{minutes}", *(reason.text for reason in each.reasons)]
     if each.reassess_with:
-        lines.append(f"afterwards measure with {each.reassess_with}")
+        lines.append(f"then check with {each.reassess_with}")
     for line in lines:
         console.print(f"     {escape(line)}", soft_wrap=True)
 

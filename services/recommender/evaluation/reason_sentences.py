@@ -190,7 +190,7 @@ def _challenge(case: Case, _skill: str, parts: Parts) -> Iterator[str]:
         "a way to see it again": not practised and bool(entry.skill) and case.known(entry.skill).responses > 0,
         "hard, but within reach": practised and 0.5 - ROUNDING <= chance <= least + ROUNDING,
         "the right challenge": practised and least - ROUNDING <= chance <= most + ROUNDING,
-        "easy, builds confidence": practised and chance >= most - ROUNDING,
+        "easy": practised and chance >= most - ROUNDING,
     }
     if not holds[parts["claim"] or ""]:
         yield f"it is not {parts['claim']}, at {100 * chance:.0f} % of a {case.resource.kind} to {entry.step.lower()}"
@@ -350,7 +350,7 @@ SENTENCES = (
     _sentence(
         "FIT",
         r"(?P<chance>\d+) % likely to succeed(?: without help)?: (?P<claim>to be taught first|a way to see it again|"
-        "hard, but within reach|the right challenge|easy, builds confidence)",
+        "hard, but within reach|the right challenge|easy)",
         _challenge,
         about_skill=False,
     ),

@@ -67,7 +67,7 @@ SIGNAL = Signal(
         "fit.teach_first": "{chance} % likely to succeed without help: to be taught first",
         "fit.another_way": "{chance} % likely to succeed: a way to see it again",
         "fit.within_reach": "{chance} % likely to succeed: hard, but within reach",
-        "fit.easy": "{chance} % likely to succeed: easy, builds confidence",
+        "fit.easy": "{chance} % likely to succeed: easy",
         "fit.right": "{chance} % likely to succeed: the right challenge",
     },
 )
