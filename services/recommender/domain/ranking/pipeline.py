@@ -171,10 +171,10 @@ def _compose(learner: LearnerContext, candidates: Candidates, totals: FloatColum
     is_done = np.zeros(len(learner.prepared.catalog), np.bool_)
     is_done[learner.done] = True
     done = is_done[candidates.rows]
-    lead = totals + _first_step(learner, candidates, done)
+    possible, lead = _first_entry(learner, candidates, totals, done)
     return prioritised(
         listed,
-        priorities_of(candidates, learner.gaps, can_begin_with(candidates, done), lead),
+        priorities_of(candidates, learner.gaps, possible, lead),
         head=learner.weights.head,
         first=len(first),
         fresh=len(order) - int(np.count_nonzero(held_back)),
@@ -182,18 +182,21 @@ def _compose(learner: LearnerContext, candidates: Candidates, totals: FloatColum
     )
 
 
-def _first_step(learner: LearnerContext, candidates: Candidates, done: BoolColumn) -> FloatColumn:
-    """How well each candidate suits as the first entry; what a rule favours suits as well as any.
+def _first_entry(
+    learner: LearnerContext, candidates: Candidates, totals: FloatColumn, done: BoolColumn
+) -> tuple[BoolColumn, FloatColumn]:
+    """Whether the learner can begin with each candidate, and what decides: its score and how well it suits as a step.
 
-    Without prerequisites and lessons nothing is known about steps, so the score decides alone.
+    What a rule favours suits as well as any. Without prerequisites and lessons nothing is known about steps, so the
+    score decides alone.
     """
     if not learner.prepared.has_steps:
-        return np.zeros(len(candidates.rows))
+        return np.zeros(len(candidates.rows), np.bool_), totals
     step = first_step(candidates, learner.scope, learner.level, done)
     favoured = learner.request.rules.favoured(learner.eligible.allowed)
     if favoured is not None:
         step[favoured[candidates.rows]] = step.max(initial=0.0)
-    return step
+    return can_begin_with(candidates, done), totals + step
 
 
 def _pinned(
