@@ -123,13 +123,18 @@ def test_steps_are_known_where_there_are_prerequisites_or_lessons(kinds, prerequ
     assert prepare(catalog, TenantParameters()).has_steps is known
 
 
-@pytest.mark.parametrize("missed", [False, True])
-def test_where_nothing_is_known_of_steps_the_best_resource_comes_first(missed):
-    known = {"now": dataclasses.replace(GAP, mean=0.6, attempts=3, successes=2.0)}
-    if missed:
-        known["later"] = dataclasses.replace(
-            GAP, mean=1.0, variance=0.3, attempts=1, successes=0.0, last_at_s=NOW_S - 60, last_response=0.0
-        )
+ABLE = Ability(mean=1.0, variance=0.3, attempts=1, successes=0.0, last_at_s=NOW_S - 60, last_response=0.0)
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"now": dataclasses.replace(GAP, mean=0.6, attempts=3, successes=2.0)},
+        {"before": dataclasses.replace(GAP, mean=-2.0), "below": ABLE},
+    ],
+    ids=["a gap", "another skill was missed"],
+)
+def test_where_nothing_is_known_of_steps_the_best_resource_comes_first(known):
     prepared = dataclasses.replace(PREPARED, has_steps=False)
     resources = rank(prepared, request(known), DEFAULT_WEIGHTS, lambda: 0.0).resources
     assert resources[0].score == max(one.score for one in resources)
