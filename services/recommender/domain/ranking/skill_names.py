@@ -44,7 +44,7 @@ def name_for_people(skill_id: str, statement: str, code: str) -> str:
 
 
 def _first_thought(statement: str, most: int) -> str:
-    """The beginning that is a whole thought; empty when there is none of at most so many characters."""
+    """The beginning that is a whole thought; empty when there is none of at most `most` characters."""
     stops = (found.start() for found in _STOPS.finditer(statement) if len(found.group()) == 1)
     end = next(stops, len(statement))
     if end > most:
