@@ -229,11 +229,11 @@ def claim_port(port: int, *, component: str, option: str) -> int:
     return port
 
 
-def accepts_connections(port: int) -> bool:
-    """Whether something on this machine accepts TCP connections on the port."""
+def accepts_connections(port: int, host: str = LOOPBACK) -> bool:
+    """Whether something accepts TCP connections on the port."""
     with socket.socket() as probe:
         probe.settimeout(1.0)
-        return probe.connect_ex((LOOPBACK, port)) == 0
+        return probe.connect_ex((host, port)) == 0
 
 
 def _start(command: Command, log: IO[bytes]) -> subprocess.Popen[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -46,13 +47,21 @@ class Authority:
         self.certificate = directory / "authority.pem"
         self.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def sign(self, name: str) -> Signed:
-        """A certificate of a host or client on loopback, and its key, which only this user can read."""
+    def sign(self, name: str, *, user: str = "", group: str = "", addresses: Sequence[str] = ()) -> Signed:
+        """A certificate of a host or client on loopback, and its key, which only this user can read.
+
+        Args:
+            name: of the files.
+            user: whom the certificate names; by default `name`.
+            group: the group that Kubernetes takes the user to belong to.
+            addresses: other IP addresses of the host.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
-        hosts = [x509.IPAddress(ipaddress.ip_address(LOOPBACK)), x509.DNSName("localhost")]
+        hosts = [x509.IPAddress(ipaddress.ip_address(address)) for address in (LOOPBACK, *addresses)]
+        names = x509.SubjectAlternativeName([*hosts, x509.DNSName("localhost")])
         certificate = (
-            _builder(_named(name), self._name, key.public_key())
-            .add_extension(x509.SubjectAlternativeName(hosts), critical=False)
+            _builder(_named(user or name, group), self._name, key.public_key())
+            .add_extension(names, critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .sign(self._key, hashes.SHA256())
         )
@@ -80,8 +89,9 @@ _CERTIFICATES_ONLY = x509.KeyUsage(
 )
 
 
-def _named(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+def _named(name: str, group: str = "") -> x509.Name:
+    groups = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group)] if group else []
+    return x509.Name([*groups, x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:

@@ -45,10 +45,26 @@ class KafkaNode:
     """One broker and controller of a cluster. It keeps its data and ports across `kill` and `stop`."""
 
     def __init__(
-        self, node_id: int, directory: Path, libraries: Path, port: int = 0, access: ClusterAccess | None = None
+        self,
+        node_id: int,
+        directory: Path,
+        libraries: Path,
+        port: int = 0,
+        access: ClusterAccess | None = None,
+        host: str = LOOPBACK,
     ) -> None:
-        """Args: `node_id`, from 1; `directory`, its own; `libraries`, the jars; `port`, 0 for a free one; `access`."""
+        """Prepare it.
+
+        Args:
+            node_id: from 1.
+            directory: its own.
+            libraries: the jars.
+            port: 0 for a free one.
+            access: who may do what over TLS, if anybody.
+            host: the address of the listener without TLS.
+        """
         self.node_id = node_id
+        self.host = host
         self.port = port or free_port()
         self.controller_port = free_port()
         # A second listener advertises `proxy_port` to clients, where a test can insert a proxy.
@@ -82,9 +98,9 @@ class KafkaNode:
         settings = {
             "process.roles": "broker,controller",
             "node.id": self.node_id,
-            "listeners": f"PLAINTEXT://{LOOPBACK}:{self.port},PROXIED://{LOOPBACK}:{self.behind_proxy_port},"
+            "listeners": f"PLAINTEXT://{self.host}:{self.port},PROXIED://{LOOPBACK}:{self.behind_proxy_port},"
             f"CONTROLLER://{LOOPBACK}:{self.controller_port}",
-            "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{self.port},PROXIED://{LOOPBACK}:{self.proxy_port}",
+            "advertised.listeners": f"PLAINTEXT://{self.host}:{self.port},PROXIED://{LOOPBACK}:{self.proxy_port}",
             "inter.broker.listener.name": "PLAINTEXT",
             "controller.listener.names": "CONTROLLER",
             "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT",
@@ -152,7 +168,7 @@ class KafkaNode:
         Raises:
             ComponentFailedError: when it exits or takes too long.
         """
-        self.child.wait_ready(lambda: accepts_connections(self.port), _READY_DEADLINE_S)
+        self.child.wait_ready(lambda: accepts_connections(self.port, self.host), _READY_DEADLINE_S)
 
     def kill(self) -> None:
         """Kill it like a power cut: SIGKILL."""
@@ -182,7 +198,14 @@ class KafkaCluster:
     """One node, or three with replication factor 3 and two in-sync replicas required."""
 
     def __init__(
-        self, directory: Path, *, nodes: int = 1, cache: Path, port: int = 0, access: ClusterAccess | None = None
+        self,
+        directory: Path,
+        *,
+        nodes: int = 1,
+        cache: Path,
+        port: int = 0,
+        access: ClusterAccess | None = None,
+        host: str = LOOPBACK,
     ) -> None:
         """Prepare the cluster; `start` starts it.
 
@@ -192,6 +215,7 @@ class KafkaCluster:
             cache: directory that keeps the jars between runs.
             port: port of the first node; 0 for a free one.
             access: who may do what over TLS; None: there is no listener with TLS.
+            host: the address that clients without TLS reach it at.
 
         Raises:
             JavaMissingError: when Java or Maven is missing.
@@ -199,7 +223,7 @@ class KafkaCluster:
         libraries = kafka_libraries(cache)
         ports = [port] + [0] * (nodes - 1)
         self.nodes = [
-            KafkaNode(number, directory / f"node-{number}", libraries, port, access)
+            KafkaNode(number, directory / f"node-{number}", libraries, port, access, host)
             for number, port in enumerate(ports, 1)
         ]
         self._access = access
@@ -221,7 +245,7 @@ class KafkaCluster:
     @property
     def connection(self) -> KafkaConnection:
         """How to reach it."""
-        return KafkaConnection(",".join(f"{LOOPBACK}:{node.port}" for node in self.nodes), FETCH_WAIT_MS)
+        return KafkaConnection(",".join(f"{node.host}:{node.port}" for node in self.nodes), FETCH_WAIT_MS)
 
     @property
     def proxied_connection(self) -> KafkaConnection:

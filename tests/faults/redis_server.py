@@ -59,7 +59,7 @@ def tls_proxy(port: int, target_port: int, signed: Signed, client_authority: Pat
 
 
 class DurableRedis:
-    """One Redis on loopback. With `appendonly`, its data survives `kill`, except for what `truncate_tail` removes."""
+    """One Redis. With `appendonly`, its data survives `kill`, except for what `truncate_tail` removes."""
 
     def __init__(
         self,
@@ -68,6 +68,7 @@ class DurableRedis:
         appendonly: bool = False,
         survives_full_disk: bool = False,
         options: Sequence[str] = (),
+        host: str = LOOPBACK,
     ) -> None:
         """Prepare.
 
@@ -76,7 +77,9 @@ class DurableRedis:
             appendonly: whether data survives `kill`.
             survives_full_disk: whether a file that may not grow gives it an error instead of a deadly signal.
             options: more arguments of redis-server.
+            host: the address it listens on.
         """
+        self.host = host
         self.port = free_port()
         self.directory = directory
         self._appendonly = appendonly
@@ -88,7 +91,7 @@ class DurableRedis:
     @property
     def url(self) -> str:
         """How to reach it."""
-        return f"redis://{LOOPBACK}:{self.port}/0"
+        return f"redis://{self.host}:{self.port}/0"
 
     @property
     def child(self) -> Child:
@@ -101,7 +104,7 @@ class DurableRedis:
         arguments = [
             *(_IGNORE_FILE_SIZE_SIGNAL if self._survives_full_disk else ()),
             binary(),
-            *("--bind", LOOPBACK, "--port", str(self.port), "--dir", str(self.directory.resolve())),
+            *("--bind", self.host, "--port", str(self.port), "--dir", str(self.directory.resolve())),
             *("--save", "", "--appendonly", "yes" if self._appendonly else "no", "--appendfsync", "everysec"),
             *("--maxmemory-policy", "noeviction"),
             *self._options,

@@ -1,0 +1,210 @@
+"""The node: its network, the container runtime, the kubelet and the proxy that makes services reachable."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from deploy.kubernetes import pause_image
+from deploy.kubernetes.api import Api, ApiError
+from deploy.kubernetes.control_plane import Identities
+from deploy.kubernetes.programs import PLUGINS
+from deploy.processes import LOOPBACK, Child, Command, StackError
+
+NAME = "node"
+ADDRESS = "10.245.0.1"
+
+_BRIDGE = "cairn0"
+_POD_ADDRESSES = "10.245.0.0/24"
+_PAUSE = "localhost/pause:1"
+_SOCKET = "/run/containerd/containerd.sock"
+_KUBELET_HEALTH = 10248
+_READY_DEADLINE_S = 120.0
+
+
+class Node:
+    """The only node of a cluster, in namespaces that `isolation.enter` furnished."""
+
+    def __init__(self, programs: Path, directory: Path, identities: Identities, api: Api) -> None:
+        """Prepare it.
+
+        Args:
+            programs: the folder of the programs.
+            directory: for settings, data and logs.
+            identities: who speaks with whom.
+            api: of the control plane.
+        """
+        self._programs, self._directory, self._identities, self._api = programs, directory, identities, api
+        self._children: list[Child] = []
+
+    def start_runtime(self) -> None:
+        """Make the network and start the container runtime; return once images can be imported."""
+        _make_bridge()
+        network = self._write("network/10-bridge.conflist", json.dumps(_network()))
+        settings = self._write("containerd.toml", _runtime(network.parent, self._directory / "containerd"))
+        runtime = self._start("containerd", ["containerd", "--config", str(settings)])
+        runtime.wait_ready(lambda: _answers("ctr", "--address", _SOCKET, "version"), _READY_DEADLINE_S)
+        pause = self._directory / "pause.tar"
+        pause_image.write(self._programs / "pause", pause, _PAUSE, platform.machine())
+        self.import_image(pause)
+
+    def start(self) -> None:
+        """Start the kubelet and the proxy, and return once the node can run pods.
+
+        Raises:
+            ComponentFailedError: when a part exits or is not ready in time.
+        """
+        clients = self._identities.clients
+        kubelet = self._start(
+            "kubelet",
+            [
+                str(self._programs / "kubelet"),
+                f"--config={self._write('kubelet.json', json.dumps(self._kubelet()))}",
+                f"--kubeconfig={clients['kubelet']}",
+                f"--hostname-override={NAME}",
+                f"--node-ip={ADDRESS}",
+            ],
+        )
+        proxy = self._write("proxy.json", json.dumps(_proxy(clients["proxy"])))
+        self._start("kube-proxy", [str(self._programs / "kube-proxy"), f"--config={proxy}"])
+        kubelet.wait_ready(self._ready, _READY_DEADLINE_S)
+
+    def import_image(self, archive: Path) -> None:
+        """Import an image that `podman save` or `docker save` wrote.
+
+        Raises:
+            StackError: when the archive cannot be read.
+        """
+        done = subprocess.run(
+            ["ctr", "--address", _SOCKET, "--namespace", "k8s.io", "images", "import", str(archive)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise StackError(f"containerd could not import {archive}: {done.stderr[-2000:]}")
+
+    def check_running(self) -> None:
+        """Raise ComponentFailedError when a part has exited."""
+        for child in self._children:
+            child.check_running()
+
+    def stop(self) -> None:
+        """Stop the kubelet and the container runtime. Pods run on until the namespaces end."""
+        for child in reversed(self._children):
+            child.stop()
+
+    def _ready(self) -> bool:
+        try:
+            conditions = self._api.get(f"/api/v1/nodes/{NAME}")["status"]["conditions"]
+        except ApiError:
+            return False
+        return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+    def _kubelet(self) -> dict[str, object]:
+        return {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "address": ADDRESS,
+            "healthzBindAddress": LOOPBACK,
+            "healthzPort": _KUBELET_HEALTH,
+            "authentication": {
+                "anonymous": {"enabled": False},
+                "webhook": {"enabled": False},
+                "x509": {"clientCAFile": str(self._identities.authority.certificate)},
+            },
+            "authorization": {"mode": "AlwaysAllow"},
+            "containerRuntimeEndpoint": f"unix://{_SOCKET}",
+            "cgroupDriver": "cgroupfs",
+            "cgroupRoot": f"/{self._directory.name}",
+            "failCgroupV1": False,
+            "failSwapOn": False,
+            # Only root with all its capabilities may lower the score below that of its parent.
+            "oomScoreAdj": 0,
+            "maxOpenFiles": 20_000,
+            "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+            # Images are imported: one that was removed would not come back.
+            "imageGCHighThresholdPercent": 100,
+            "clusterDNS": [],
+            "resolvConf": "",
+        }
+
+    def _write(self, name: str, content: str) -> Path:
+        file = self._directory / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content, encoding="utf-8")
+        return file
+
+    def _start(self, name: str, arguments: list[str]) -> Child:
+        child = Child(Command(name, arguments, self._directory / f"{name}.log", grace_s=5.0))
+        self._children.append(child)
+        return child
+
+
+def _make_bridge() -> None:
+    """The bridge that pods are connected to; its address is the node's."""
+    for arguments in (
+        ("link", "add", _BRIDGE, "type", "bridge"),
+        ("address", "add", f"{ADDRESS}/24", "dev", _BRIDGE),
+        ("link", "set", _BRIDGE, "up"),
+    ):
+        subprocess.run(["ip", *arguments], check=True)
+
+
+def _network() -> dict[str, Any]:
+    return {
+        "cniVersion": "0.4.0",
+        "name": "pods",
+        "plugins": [
+            {
+                "type": "bridge",
+                "bridge": _BRIDGE,
+                "isGateway": True,
+                "hairpinMode": True,
+                "ipam": {
+                    "type": "host-local",
+                    "ranges": [[{"subnet": _POD_ADDRESSES, "gateway": ADDRESS}]],
+                    "routes": [{"dst": "0.0.0.0/0"}],
+                },
+            }
+        ],
+    }
+
+
+def _runtime(networks: Path, directory: Path) -> str:
+    # TOML strings have the escapes of JSON.
+    return f"""version = 2
+root = {json.dumps(str(directory))}
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = {json.dumps(_PAUSE)}
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = {json.dumps(str(PLUGINS))}
+    conf_dir = {json.dumps(str(networks))}
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+      SystemdCgroup = false
+"""
+
+
+def _proxy(configuration: Path) -> dict[str, object]:
+    return {
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "mode": "iptables",
+        "hostnameOverride": NAME,
+        "clusterCIDR": _POD_ADDRESSES,
+        "clientConnection": {"kubeconfig": str(configuration)},
+        # The limits of connection tracking are the machine's.
+        "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
+        # Pods come and go quickly here.
+        "iptables": {"minSyncPeriod": "0.2s"},
+    }
+
+
+def _answers(*command: str) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -1,0 +1,111 @@
+"""The programs of the cluster: Kubernetes and etcd are built from Go modules, once per version; Debian has the rest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from deploy.processes import StackError
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cairn"
+PLUGINS = Path("/usr/lib/cni")
+
+_MODULE = Path(__file__).parent
+_KUBERNETES = "k8s.io/kubernetes"
+# In the order in which a cluster needs them.
+_PACKAGES = {
+    "etcd": "go.etcd.io/etcd/server/v3",
+    **{
+        name: f"{_KUBERNETES}/cmd/{name}"
+        for name in (
+            "kube-apiserver",
+            "kube-controller-manager",
+            "kube-scheduler",
+            "kubelet",
+            "kube-proxy",
+            "kubectl",
+        )
+    },
+    "pause": "./pause",
+}
+_BUILD = ("nice", "-n", "15", "go", "build", "-trimpath", "-buildvcs=false")
+# Executables, and the Debian packages that have them.
+_TOOLS = {
+    "go": "Go 1.24",
+    "containerd": "containerd",
+    "runc": "runc",
+    "iptables": "iptables",
+    "ip": "iproute2",
+    "unshare": "util-linux",
+}
+
+
+def missing_tools() -> list[str]:
+    """What this machine lacks to run a cluster: root, programs and Debian packages."""
+    missing = [] if os.geteuid() == 0 else ["root"]
+    missing += [package for program, package in _TOOLS.items() if shutil.which(program) is None]
+    if not (PLUGINS / "bridge").exists():
+        missing.append("containernetworking-plugins")
+    return missing
+
+
+def folder() -> Path:
+    """Where the programs of this version are, or will be."""
+    pinned = b"".join(path.read_bytes() for path in sorted(_MODULE.glob("go.*")) + sorted(_MODULE.glob("*/*.go")))
+    return CACHE / f"kubernetes-{hashlib.sha256(pinned).hexdigest()[:12]}"
+
+
+def are_built() -> bool:
+    """Whether every program of this version has been built."""
+    return all((folder() / name).exists() for name in _PACKAGES)
+
+
+def build(progress: Callable[[str], None]) -> Path:
+    """Build the programs that have not been built, at a low priority, and return their folder.
+
+    Args:
+        progress: is told what is being built.
+
+    Raises:
+        StackError: when Go fails.
+    """
+    programs = folder()
+    programs.mkdir(parents=True, exist_ok=True)
+    wanted = [name for name in _PACKAGES if not (programs / name).exists()]
+    for number, name in enumerate(wanted, 1):
+        progress(f"building {name} ({number} of {len(wanted)}; about 10 minutes of processor time in all)")
+        # Built under another name: a program that exists is complete.
+        arriving = programs / f".{name}.{os.getpid()}"
+        built = subprocess.run(
+            [*_BUILD, "-ldflags", _linking(), "-o", arriving, _PACKAGES[name]],
+            cwd=_MODULE,
+            env=os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if built.returncode:
+            raise StackError(f"Go could not build {name}: {built.stderr[-2000:]}")
+        arriving.rename(programs / name)
+    return programs
+
+
+def version() -> str:
+    """The version of Kubernetes, as pinned in go.mod."""
+    go_mod = _MODULE / "go.mod"
+    found = re.search(rf"^\s*{_KUBERNETES} (v\S+)", go_mod.read_text(encoding="utf-8"), re.MULTILINE)
+    if found is None:
+        raise StackError(f"{go_mod} names no version of {_KUBERNETES}: restore it")
+    return found[1]
+
+
+def _linking() -> str:
+    """Linker flags: no debugging information, and the version that the programs report."""
+    major, minor, _ = version().removeprefix("v").split(".")
+    at = "k8s.io/component-base/version"
+    return f"-s -w -X {at}.gitVersion={version()} -X {at}.gitMajor={major} -X {at}.gitMinor={minor}"
