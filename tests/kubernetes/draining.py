@@ -1,0 +1,74 @@
+"""A node is drained, and network policies."""
+
+from __future__ import annotations
+
+from deploy.kubernetes import node
+from deploy.kubernetes.api import ApiError
+from tests.kubernetes.load import account, answers_of, load, reading
+from tests.kubernetes.release import NAMESPACE, READY_DEADLINE_S, until
+from tests.kubernetes.results import check, must
+from tests.kubernetes.site import Site
+
+_TOO_MANY_REQUESTS = 429
+_GONE_DEADLINE_S = 90.0
+
+
+@check(
+    "drain", "while a node is drained, one pod of a process leaves and the next only once another has taken its place"
+)
+def drain(site: Site) -> str:
+    two = {"replicas": 2}
+    site.apply(worker=two, ingest=two, server=two)
+    with load(site, 200_000, per_s=500) as sent, reading(site) as readers:
+        sent.wait_acknowledged(500)
+        site.cluster.kubectl("cordon", node.NAME)
+        try:
+            for process in ("ingest", "server", "worker"):
+                first, second = site.release.pods(process)
+                must(_evict(site, first.name), f"{first.name} could not be evicted")
+                must(not _evict(site, second.name), f"{second.name} was evicted too, against the budget")
+        finally:
+            site.cluster.kubectl("uncordon", node.NAME)
+        for process in ("ingest", "server", "worker"):
+            site.release.wait_ready(process, 2)
+            oldest = min(site.release.pods(process), key=lambda pod: pod.created)
+            until(lambda pod=oldest: _evict(site, pod.name), READY_DEADLINE_S, f"the eviction of {oldest.name}")
+            site.release.wait_ready(process, 2)
+        must(not sent.done, "the events ended before the pods had left")
+        sent.stop()
+        answers = sent.answers + answers_of(readers)
+    figures = account(site)
+    must(set(answers) == {"OK"}, f"calls were answered {dict(answers)}")
+    return f"{answers['OK']} calls were answered; {figures}"
+
+
+@check(
+    "network-policies",
+    "every pod is selected by a policy that denies what no other allows (no plug-in enforces them here)",
+)
+def network_policies(site: Site) -> str:
+    site.apply()
+    policies = site.cluster.api.items(f"/apis/networking.k8s.io/v1/namespaces/{NAMESPACE}/networkpolicies")
+    deny = [
+        each["spec"]["podSelector"].get("matchLabels", {})
+        for each in policies
+        if not {"ingress", "egress"} & each["spec"].keys()
+        and set(each["spec"]["policyTypes"]) == {"Ingress", "Egress"}
+        and "matchExpressions" not in each["spec"]["podSelector"]
+    ]
+    for pod in site.release.pods():
+        labels = pod.described["metadata"]["labels"]
+        must(any(wanted.items() <= labels.items() for wanted in deny), f"no policy denies what {pod.name} may not")
+    return f"{len(policies)} policies"
+
+
+def _evict(site: Site, pod: str) -> bool:
+    """Ask for the eviction of a pod as `kubectl drain` does, and return whether its budget allowed it."""
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": NAMESPACE}}
+    try:
+        site.cluster.api.post(f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}/eviction", eviction)
+    except ApiError as error:
+        if error.status != _TOO_MANY_REQUESTS:
+            raise
+        return False
+    return True

@@ -1,0 +1,92 @@
+"""Runs the checks in a cluster, in namespaces that end with this process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from deploy.kubernetes import isolation, programs
+from deploy.kubernetes.cluster import Cluster
+from deploy.processes import StackError
+from tests.kubernetes import (
+    draining,
+    installing,
+    probes,
+    removing,
+    rolling,
+    scaling,
+    secret_files,
+    upgrading,
+)
+from tests.kubernetes.results import Check, Results, tell
+from tests.kubernetes.site import Site
+
+# In this order: the first installs the chart, the last removes it.
+CHECKS: dict[str, Check] = {
+    each.name: each
+    for each in (
+        installing.install,
+        installing.first_recommendation,
+        secret_files.secret_mode,
+        secret_files.secret_group_zero,
+        secret_files.secret_not_readable,
+        secret_files.secret_open,
+        probes.probes,
+        probes.probes_tls,
+        probes.redis_outage,
+        upgrading.upgrade,
+        upgrading.rollback,
+        scaling.autoscaling,
+        scaling.epoch_switch,
+        rolling.rolling_workers,
+        rolling.rolling_services,
+        rolling.forced_kill,
+        draining.drain,
+        draining.network_policies,
+        removing.uninstall,
+    )
+}
+_INTERRUPTED = 130
+
+
+def main(directory: Path, images: Path, helm: Path, tag: str, names: Sequence[str]) -> int:
+    """Run checks and return the exit code: 1 if one failed.
+
+    Args:
+        directory: for everything that is written; see `isolation.enter`.
+        images: the folder of the archives with the images.
+        helm: the program.
+        tag: of the images.
+        names: the checks.
+    """
+    isolation.enter(directory)
+    cluster = Cluster(programs.folder(), directory)
+    results = Results()
+    try:
+        cluster.start(tell)
+        site = Site(cluster, helm, directory, tag)
+        try:
+            for archive in sorted(images.glob("*.tar")):
+                site.cluster.import_image(archive)
+            site.start()
+            for name in names:
+                cluster.check_running()
+                results.run(CHECKS[name], site)
+        finally:
+            site.stop()
+    finally:
+        cluster.stop()
+    tell(results.last_line())
+    return 1 if results.failed else 0
+
+
+if __name__ == "__main__":
+    try:
+        folders, rest = [Path(word) for word in sys.argv[1:4]], sys.argv[4:]
+        sys.exit(main(*folders, rest[0], rest[1:]))
+    except StackError as error:
+        tell(f"the cluster failed: {error}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)

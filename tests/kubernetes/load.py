@@ -1,0 +1,182 @@
+"""Platforms that send and read while something is done to the cluster, and what must hold afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Self
+
+from services.common.kafka.envelope import LEARNER_EVENTS
+from tests.faults import checks
+from tests.faults.log_records import read_log
+from tests.faults.publishing import submissions
+from tests.faults.reading import Reader
+from tests.faults.results import Row, ScenarioFailedError
+from tests.kubernetes.release import until
+from tests.kubernetes.results import CheckFailedError, must
+from tests.kubernetes.site import PARTITIONS, Site
+
+READERS_LEARNERS = [f"learner-{number}" for number in range(5)]
+
+_SENT_DEADLINE_S = 300.0
+_DRAINED_DEADLINE_S = 120.0
+_SAMPLE_EVERY_S = 0.02
+# Each load has a seed of its own, so that no event has the id of another.
+_seeds = itertools.count(1)
+
+
+class Load:
+    """Events that several platforms send through the Service of ingest, each learner's in order.
+
+    Attributes:
+        senders: the platforms.
+    """
+
+    def __init__(self, site: Site, events: int, *, per_s: float, senders: int = 2) -> None:
+        """Begin.
+
+        Args:
+            site: where.
+            events: how many.
+            per_s: at most so many a second, over all senders.
+            senders: how many platforms send at the same time.
+        """
+        self._site = site
+        self._begun_s = time.monotonic()
+        self.senders = [site.platform() for _ in range(senders)]
+        entries = list(submissions(events, seed=next(_seeds)))
+        for place, sender in enumerate(self.senders):
+            own = [entry for entry in entries if zlib.crc32(entry.learner_id.encode()) % senders == place]
+            sender.begin(own, per_s=per_s / senders, per_request=500)
+
+    @property
+    def done(self) -> bool:
+        """Whether everything is acknowledged."""
+        return all(sender.done for sender in self.senders)
+
+    @property
+    def acknowledged(self) -> int:
+        """How many events are acknowledged."""
+        return sum(len(sender.acknowledged) for sender in self.senders)
+
+    @property
+    def answers(self) -> Counter[str]:
+        """The calls by gRPC status."""
+        return sum((sender.answers for sender in self.senders), Counter())
+
+    def wait_acknowledged(self, events: int) -> None:
+        """Return once at least so many events are acknowledged."""
+        until(lambda: self.done or self.acknowledged >= events, _SENT_DEADLINE_S, f"acknowledging {events} events")
+
+    def finish(self) -> None:
+        """Wait until everything is acknowledged."""
+        until(lambda: self.done, _SENT_DEADLINE_S, "acknowledging every event")
+
+    def stop(self) -> float:
+        """Stop sending, count what was sent, and return the events a second so far."""
+        seconds = time.monotonic() - self._begun_s
+        for sender in self.senders:
+            sender.close()
+            self._site.sent.acknowledged.update(sender.acknowledged)
+            self._site.sent.sent |= sender.sent
+        return self.acknowledged / seconds
+
+
+@contextmanager
+def load(site: Site, events: int, *, per_s: float, senders: int = 2) -> Iterator[Load]:
+    """A load that has been stopped when the block is left."""
+    begun = Load(site, events, per_s=per_s, senders=senders)
+    try:
+        yield begun
+    finally:
+        begun.stop()
+
+
+@contextmanager
+def reading(site: Site, *, readers: int = 2) -> Iterator[list[Reader]]:
+    """Platforms that read through the Service of the server without a pause."""
+    found = [Reader(site.release.address("server"), site.api_key, READERS_LEARNERS) for _ in range(readers)]
+    for reader in found:
+        reader.start()
+    try:
+        yield found
+    finally:
+        for reader in found:
+            reader.close()
+
+
+def answers_of(readers: list[Reader]) -> Counter[str]:
+    """The answers that readers got, by gRPC status."""
+    return sum((reader.answers for reader in readers), Counter())
+
+
+class Unread:
+    """While the block runs, the longest time in which a partition's position stood still.
+
+    Attributes:
+        longest_s: that time.
+        partition: the partition.
+    """
+
+    def __init__(self, site: Site) -> None:
+        """Args: `site`, whose served epoch is watched; records must come all the time."""
+        self._site, self._epoch = site, site.current_epoch()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.longest_s, self.partition = 0.0, -1
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        moved: dict[int, tuple[int, float]] = {}
+        while not self._stopping.wait(_SAMPLE_EVERY_S):
+            for partition, position in self._site.positions(self._epoch).items():
+                now_s = time.monotonic()
+                before, since_s = moved.get(partition, (-1, now_s))
+                if now_s - since_s > self.longest_s:
+                    self.longest_s, self.partition = now_s - since_s, partition
+                if position != before:
+                    moved[partition] = (position, now_s)
+
+
+def account(site: Site) -> str:
+    """Check that every acknowledged event so far counts once, and that the served epoch equals a replay of the log.
+
+    Returns:
+        How many events there are.
+    """
+    site.wait_drained(_DRAINED_DEADLINE_S)
+    epoch = site.current_epoch()
+    log = asyncio.run(read_log(site.kafka.connection, LEARNER_EVENTS))
+    scene = SimpleNamespace(
+        platform=site.sent,
+        redis=site.redis,
+        partitions=PARTITIONS,
+        bench=SimpleNamespace(cluster=site.kafka),
+        row=Row("kubernetes", 1, 0),
+    )
+    try:
+        checks.check_acknowledged(scene, log)
+        checks.check_counts(scene, epoch, log, window_exceeded=False, dead_letters=False)
+    except ScenarioFailedError as error:
+        raise CheckFailedError(str(error)) from error
+    with site.redis.client() as client:
+        proof = 1 + max(int(key.split(b":")[1]) for key in client.scan_iter(match="cairn:*:meta", count=1_000))
+    site.cairn("replay", "--epoch", str(proof), "--parameters", "same")
+    served, replayed = (site.cairn("epoch", "digest", str(number)) for number in (epoch, proof))
+    site.cairn("epoch", "drop", str(proof))
+    must(served == replayed, f"epoch {epoch} has the digest {served.strip()}, a replay of the log {replayed.strip()}")
+    return f"{scene.row.acknowledged:,} events acknowledged so far, each counted once; digest equals a replay"

@@ -1,0 +1,168 @@
+"""A release of the chart, and the pods of its processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from deploy.kubernetes.cluster import Cluster
+from tests.kubernetes.results import CheckFailedError
+
+CHART = Path(__file__).parents[2] / "deploy" / "helm" / "cairn"
+NAMESPACE = "cairn"
+NAME = "cairn"
+# On a busy machine a process loads for a minute.
+READY_DEADLINE_S = 240.0
+
+_POLL_S = 0.2
+_HELM_DEADLINE_S = READY_DEADLINE_S + 60.0
+
+
+class HelmError(CheckFailedError):
+    """A helm command failed; the message is its own."""
+
+
+class Release:
+    """What `helm` does with the chart in one namespace."""
+
+    def __init__(self, cluster: Cluster, helm: Path, directory: Path) -> None:
+        """Args: `cluster`; `helm`, the program; `directory` for its files."""
+        self.cluster = cluster
+        self._helm_program, self._directory = helm, directory
+
+    def helm(self, *arguments: str) -> str:
+        """The output of a command.
+
+        Raises:
+            HelmError: when it fails.
+        """
+        own = {f"HELM_{name}_HOME": str(self._directory / name.lower()) for name in ("CACHE", "CONFIG", "DATA")}
+        done = subprocess.run(
+            [str(self._helm_program), *arguments, "--namespace", NAMESPACE],
+            env=os.environ | self.cluster.environment | own,
+            capture_output=True,
+            text=True,
+            timeout=_HELM_DEADLINE_S,
+            check=False,
+        )
+        if done.returncode:
+            raise HelmError(f"helm {arguments[0]} failed: {done.stderr.strip()}")
+        return done.stdout
+
+    def apply(self, values: Mapping[str, object], *, wait: bool = True) -> None:
+        """Install the chart with these values, or upgrade to them."""
+        file = self._directory / "values.json"
+        file.write_text(json.dumps(values), encoding="utf-8")
+        waiting = ["--wait", "--timeout", f"{READY_DEADLINE_S:.0f}s"] if wait else []
+        self.helm("upgrade", "--install", NAME, str(CHART), "--values", str(file), *waiting)
+
+    def pods(self, process: str = "") -> list[Pod]:
+        """The pods of a process, or of all, that are not being deleted; Jobs' pods that ended are left out."""
+        selector = f"app.kubernetes.io/instance%3D{NAME}"
+        if process:
+            selector += f",app.kubernetes.io/component%3D{process}"
+        found = [Pod(each) for each in self.cluster.api.items(f"{_PODS}?labelSelector={selector}")]
+        return [pod for pod in found if not pod.deleted and pod.phase not in ("Succeeded", "Failed")]
+
+    def address(self, process: str) -> str:
+        """host:port of the Service of a process."""
+        service = self.cluster.api.get(f"/api/v1/namespaces/{NAMESPACE}/services/{self.object_name(process)}")
+        return f"{service['spec']['clusterIP']}:{service['spec']['ports'][0]['port']}"
+
+    @staticmethod
+    def object_name(process: str) -> str:
+        """The name of a process' Deployment and Service."""
+        return f"{NAME}-{process}"
+
+    def wait_ready(self, process: str, count: int, deadline_s: float = READY_DEADLINE_S) -> None:
+        """Return once exactly so many pods of a process run, and all are ready."""
+
+        def ready() -> bool:
+            pods = self.pods(process)
+            return len(pods) == count and all(pod.ready for pod in pods)
+
+        until(ready, deadline_s, f"{count} ready pods of {process}")
+
+    def logs(self, pod: str, lines: int = 8) -> str:
+        """The last lines that a pod's process wrote."""
+        return self.cluster.kubectl("logs", "--namespace", NAMESPACE, pod, f"--tail={lines}", "--all-containers")
+
+
+_PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+
+
+class Pod:
+    """A pod as the API server described it."""
+
+    def __init__(self, described: Mapping[str, Any]) -> None:
+        """Args: `described`, the object."""
+        self.described = described
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return str(self.described["metadata"]["name"])
+
+    @property
+    def process(self) -> str:
+        """Whose pod it is: ingest, worker, ..."""
+        return str(self.described["metadata"]["labels"].get("app.kubernetes.io/component", ""))
+
+    @property
+    def address(self) -> str:
+        """Its IP address; empty before it has one."""
+        return str(self.described["status"].get("podIP", ""))
+
+    @property
+    def phase(self) -> str:
+        """Pending, Running, Succeeded or Failed."""
+        return str(self.described["status"].get("phase", ""))
+
+    @property
+    def deleted(self) -> bool:
+        """Whether it is being deleted."""
+        return "deletionTimestamp" in self.described["metadata"]
+
+    @property
+    def ready(self) -> bool:
+        """Whether it gets traffic."""
+        conditions = self.described["status"].get("conditions", [])
+        return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+    @property
+    def restarts(self) -> int:
+        """How often its containers were restarted."""
+        return sum(each["restartCount"] for each in self.described["status"].get("containerStatuses", []))
+
+    @property
+    def created(self) -> datetime:
+        """When it was created."""
+        return datetime.fromisoformat(self.described["metadata"]["creationTimestamp"])
+
+    def __str__(self) -> str:
+        waiting = [
+            state.get("reason", name)
+            for each in self.described["status"].get("containerStatuses", [])
+            for name, state in each["state"].items()
+        ]
+        return f"{self.name} {self.phase} {'ready' if self.ready else 'not ready'} {' '.join(waiting)}"
+
+
+def until(condition: Callable[[], bool], deadline_s: float, what: str) -> float:
+    """Wait for a condition and return how many seconds it took.
+
+    Raises:
+        CheckFailedError: when it does not come in time.
+    """
+    begun_s = time.monotonic()
+    while not condition():
+        if time.monotonic() - begun_s > deadline_s:
+            raise CheckFailedError(f"{what} did not come within {deadline_s:g} s")
+        time.sleep(_POLL_S)
+    return time.monotonic() - begun_s

@@ -1,0 +1,85 @@
+"""Pods are replaced, or killed by force, while platforms send and read."""
+
+from __future__ import annotations
+
+from tests.kubernetes.load import Unread, account, answers_of, load, reading
+from tests.kubernetes.release import NAMESPACE, until
+from tests.kubernetes.results import check, must
+from tests.kubernetes.site import Site
+
+_PER_S = 5_000
+_SENDERS = 3
+_UNREAD_MOST_S = 3.0
+_REPLACED_DEADLINE_S = 120.0
+_TWO = {"replicas": 2}
+
+
+@check("rolling-workers", "a rolling update of two workers under load leaves no partition unread for 3 s")
+def rolling_workers(site: Site) -> str:
+    site.apply(worker=_TWO, ingest=_TWO)
+    with load(site, 400_000, per_s=_PER_S, senders=_SENDERS) as sent:
+        sent.wait_acknowledged(2 * _PER_S)
+        with Unread(site) as unread:
+            _restart(site, "worker")
+        must(not sent.done, "the events ended before the update did")
+        rate = sent.stop()
+    figures = account(site)
+    must(
+        unread.longest_s <= _UNREAD_MOST_S,
+        f"partition {unread.partition} was not read for {unread.longest_s:.1f} s, at {rate:,.0f} events/s",
+    )
+    return f"unread for {unread.longest_s:.1f} s at most, at {rate:,.0f} events/s; {figures}"
+
+
+@check("rolling-services", "a rolling update of ingest and server under load fails no call")
+def rolling_services(site: Site) -> str:
+    site.apply(worker=_TWO, ingest=_TWO, server=_TWO)
+    with load(site, 200_000, per_s=1_000) as sent, reading(site) as readers:
+        sent.wait_acknowledged(1_000)
+        until(lambda: answers_of(readers)["OK"] > 0, _REPLACED_DEADLINE_S, "the first answer")
+        for process in ("ingest", "server"):
+            _restart(site, process)
+        must(not sent.done, "the events ended before the update did")
+        sent.stop()
+        sends, reads = sent.answers, answers_of(readers)
+    figures = account(site)
+    must(set(sends) == {"OK"}, f"ingest answered {dict(sends)}")
+    must(set(reads) == {"OK"}, f"the server answered {dict(reads)}")
+    return f"{sends['OK']} requests and {reads['OK']} reads were answered; {figures}"
+
+
+@check(
+    "forced-kill", "a pod of ingest, server and worker is killed by force under load: calls fail as UNAVAILABLE only"
+)
+def forced_kill(site: Site) -> str:
+    site.apply(worker=_TWO, ingest=_TWO, server=_TWO)
+    with load(site, 200_000, per_s=2_000) as sent, reading(site) as readers:
+        sent.wait_acknowledged(2_000)
+        for process in ("worker", "ingest", "server"):
+            pod = site.release.pods(process)[0].name
+            reached = sent.acknowledged
+            site.cluster.kubectl("delete", "pod", "-n", NAMESPACE, pod, "--grace-period=0", "--force")
+            sent.wait_acknowledged(reached + 2_000)
+            site.release.wait_ready(process, 2)
+        must(not sent.done, "the events ended before the pods were killed")
+        sent.stop()
+        sends, reads = sent.answers, answers_of(readers)
+    figures = account(site)
+    for who, answers in (("ingest", sends), ("the server", reads)):
+        must(set(answers) <= {"OK", "UNAVAILABLE"}, f"{who} answered {dict(answers)}")
+    failed = (sends + reads)["UNAVAILABLE"]
+    return f"{failed} of {sum((sends + reads).values())} calls were sent again; {figures}"
+
+
+def _restart(site: Site, process: str) -> None:
+    """Replace the pods of a process one after the other, as an upgrade does."""
+    name = f"deployment/{site.release.object_name(process)}"
+    site.cluster.kubectl("rollout", "restart", "-n", NAMESPACE, name)
+    site.cluster.kubectl("rollout", "status", "-n", NAMESPACE, name, f"--timeout={_REPLACED_DEADLINE_S * 2:.0f}s")
+    # The new pods are ready; the old ones finish their calls.
+    selector = f"app.kubernetes.io/component={process}"
+    until(
+        lambda: len(site.cluster.kubectl("get", "pods", "-n", NAMESPACE, "-l", selector, "-o", "name").split()) == 2,
+        _REPLACED_DEADLINE_S,
+        f"the end of the old pods of {process}",
+    )
