@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from deploy.kubernetes import pause_image
+from deploy.kubernetes import names, pause_image
 from deploy.kubernetes.api import Api, ApiError
 from deploy.kubernetes.control_plane import Identities
 from deploy.kubernetes.programs import PLUGINS
@@ -70,6 +70,7 @@ class Node:
         )
         proxy = self._write("proxy.json", json.dumps(_proxy(clients["proxy"])))
         self._start("kube-proxy", [str(self._programs / "kube-proxy"), f"--config={proxy}"])
+        names.Names(self._api).start(ADDRESS)
         kubelet.wait_ready(self._ready, _READY_DEADLINE_S)
 
     def import_image(self, archive: Path) -> None:
@@ -128,7 +129,8 @@ class Node:
             "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
             # Images are imported: one that was removed would not come back.
             "imageGCHighThresholdPercent": 100,
-            "clusterDNS": [],
+            "clusterDNS": [ADDRESS],
+            "clusterDomain": names.DOMAIN,
             "resolvConf": "",
         }
 

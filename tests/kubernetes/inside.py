@@ -27,6 +27,7 @@ CHECKS: dict[str, Check] = {
     each.name: each
     for each in (
         installing.install,
+        installing.helm_test,
         installing.first_recommendation,
         secret_files.secret_mode,
         secret_files.secret_group_zero,

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 
 from cairn.v1 import ingest_pb2, ingest_pb2_grpc, recommender_pb2, recommender_pb2_grpc
-from tests.kubernetes.release import until
+from tests.kubernetes.release import NAME, until
 from tests.kubernetes.results import check, must
 from tests.kubernetes.site import Site
 
@@ -34,6 +34,13 @@ def install(site: Site) -> str:
     restarted = [pod.name for pod in pods if pod.restarts]
     must(not restarted, f"{', '.join(restarted)} was restarted")
     return f"{len(pods)} pods after {time.monotonic() - begun_s:.0f} s"
+
+
+@check("helm-test", "helm test reaches the Services by their names, from a pod")
+def helm_test(site: Site) -> str:
+    site.apply()
+    site.release.helm("test", NAME, "--timeout", "120s")
+    return ""
 
 
 @check("first-recommendation", "a catalog, a learner's answers and their first recommendation go through the Services")

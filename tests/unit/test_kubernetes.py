@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
+import struct
 import tarfile
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -16,6 +17,8 @@ from cryptography.x509.oid import NameOID
 
 from deploy.kafka.certificates import Authority
 from deploy.kubernetes import control_plane, pause_image, programs
+from deploy.kubernetes.api import ApiError
+from deploy.kubernetes.names import reply_to, service_addresses
 from tests.kubernetes import results
 from tests.kubernetes.lag_metrics import LagMetrics, lag_records
 from tests.kubernetes.release import Pod
@@ -93,6 +96,62 @@ def test_the_programs_report_the_pinned_version():
     assert f"gitVersion={programs.version()}" in programs._linking()
     assert f"gitMajor={major}" in programs._linking()
     assert f"gitMinor={minor}" in programs._linking()
+
+
+def query(name, kind=1):
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+    return struct.pack("!6H", 77, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!2H", kind, 1)
+
+
+def test_a_services_name_is_answered_with_its_addresses():
+    asked = query("Cairn-Ingest.cairn.svc.cluster.local")
+    reply = reply_to(asked, {"cairn-ingest.cairn.svc.cluster.local": ["10.96.0.7", "10.96.0.8"]}.get)
+    # RFC 1035: the header with the number of answers, the question, and for each answer its name as a pointer, type A,
+    # class IN, time to live, length and address.
+    assert reply[:12] == struct.pack("!6H", 77, 0x8580, 1, 2, 0, 0)
+    assert reply[12 : len(asked)] == asked[12:]
+    answers = reply[len(asked) :]
+    assert answers[:16] == bytes.fromhex("c00c 0001 0001 00000001 0004") + bytes([10, 96, 0, 7])
+    assert answers[16:] == bytes.fromhex("c00c 0001 0001 00000001 0004") + bytes([10, 96, 0, 8])
+
+
+def test_a_name_that_exists_has_no_address_of_another_kind():
+    reply = reply_to(query("a.b.svc.cluster.local", kind=28), {"a.b.svc.cluster.local": ["10.96.0.7"]}.get)
+    assert reply[:12] == struct.pack("!6H", 77, 0x8580, 1, 0, 0, 0)
+
+
+def test_an_unknown_name_is_said_not_to_exist():
+    assert reply_to(query("a.b.svc.cluster.local"), {}.get)[:12] == struct.pack("!6H", 77, 0x8583, 1, 0, 0, 0)
+
+
+class KnownServices:
+    """An API with one Service that has an address, and one that has none but two pods, of which one is ready."""
+
+    def get(self, path):
+        addresses = {"ingest": "10.96.0.7", "headless": "None"}
+        name = path.rpartition("/")[2]
+        if path != f"/api/v1/namespaces/cairn/services/{name}" or name not in addresses:
+            raise ApiError(404, path)
+        return {"spec": {"clusterIP": addresses[name]}}
+
+    def items(self, path):
+        assert path.endswith("service-name%3Dheadless")
+        endpoints = [("10.245.0.2", True), ("10.245.0.3", False)]
+        return [{"endpoints": [{"addresses": [at], "conditions": {"ready": ready}} for at, ready in endpoints]}]
+
+
+@pytest.mark.parametrize(
+    ("name", "addresses"),
+    [
+        ("ingest.cairn.svc.cluster.local", ["10.96.0.7"]),
+        ("headless.cairn.svc.cluster.local", ["10.245.0.2"]),
+        ("other.cairn.svc.cluster.local", None),
+        ("ingest.cairn.svc.cluster.local.cairn.svc.cluster.local", None),
+        ("example.org", None),
+    ],
+)
+def test_names_are_those_of_services(name, addresses):
+    assert service_addresses(KnownServices(), name) == addresses
 
 
 @pytest.fixture
