@@ -9,11 +9,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do if $$p -c 'import sys; raise SystemExit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null; then echo $$p; break; fi; done)
 
-.PHONY: help setup test test-slow test-kafka faults test-chart test-fast simulate mutation-check lint format bench evaluate demo up down status protos protos-check contracts contracts-check contracts-accept wheels image test-image lock clean
+.PHONY: help setup test test-slow test-kafka test-k8s faults test-chart test-fast simulate mutation-check lint format bench evaluate demo up down status protos protos-check contracts contracts-check contracts-accept wheels image test-image lock clean
 
 help: ## Show this list
 	@echo "Cairn: what to run"; echo
-	awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1mmake %-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  \033[1mmake %-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	echo; echo "  make demo DATASET=DIR   the same on a real log (DIR/interactions.csv.gz)"
 	echo "  make demo KEEP=yes      leave the stack and its data running; make down stops it"
 	echo "  make demo JSON=FILE     also write the summary to FILE"
@@ -67,6 +67,9 @@ test-chart: $(STAMP) ## Check what the Helm chart renders, without a cluster, an
 
 test-fast: $(STAMP) ## Run the tests that start no processes
 	@$(BIN)/python -m pytest tests/unit tests/component tests/contract $(ARGS)
+
+test-k8s: $(STAMP) ## Install the chart on a Kubernetes of one node here, and check it (ONLY=check: one; needs root, Go, Java, Maven, Debian packages)
+	@$(BIN)/python -m tests.kubernetes $(foreach check,$(ONLY),--only $(check))
 
 simulate: $(STAMP) ## Simulate SCHEDULES (2000) sequences of faults on a virtual clock, and fold FOLD_LOGS (100000) random logs
 	@$(BIN)/python -m tests.simulation $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(FOLD_LOGS),--fold-logs $(FOLD_LOGS)) $(if $(FIRST),--first $(FIRST))

@@ -17,21 +17,17 @@ PLUGINS = Path("/usr/lib/cni")
 
 _MODULE = Path(__file__).parent
 _KUBERNETES = "k8s.io/kubernetes"
-# In the order in which a cluster needs them.
+# In the order in which a cluster needs them: the folder of the module, and the package.
 _PACKAGES = {
-    "etcd": "go.etcd.io/etcd/server/v3",
-    **{
-        name: f"{_KUBERNETES}/cmd/{name}"
-        for name in (
-            "kube-apiserver",
-            "kube-controller-manager",
-            "kube-scheduler",
-            "kubelet",
-            "kube-proxy",
-            "kubectl",
-        )
-    },
-    "pause": "./pause",
+    "etcd": (".", "go.etcd.io/etcd/server/v3"),
+    "kube-apiserver": (".", f"{_KUBERNETES}/cmd/kube-apiserver"),
+    "kube-controller-manager": (".", f"{_KUBERNETES}/cmd/kube-controller-manager"),
+    "kube-scheduler": (".", f"{_KUBERNETES}/cmd/kube-scheduler"),
+    "kubelet": (".", f"{_KUBERNETES}/cmd/kubelet"),
+    "kube-proxy": (".", f"{_KUBERNETES}/cmd/kube-proxy"),
+    "kubectl": (".", f"{_KUBERNETES}/cmd/kubectl"),
+    "pause": (".", "./pause"),
+    "helm": ("helm", "helm.sh/helm/v3/cmd/helm"),
 }
 _BUILD = ("nice", "-n", "15", "go", "build", "-trimpath", "-buildvcs=false")
 # Executables, and the Debian packages that have them.
@@ -56,7 +52,7 @@ def missing_tools() -> list[str]:
 
 def folder() -> Path:
     """Where the programs of this version are, or will be."""
-    pinned = b"".join(path.read_bytes() for path in sorted(_MODULE.glob("go.*")) + sorted(_MODULE.glob("*/*.go")))
+    pinned = b"".join(path.read_bytes() for path in sorted(_MODULE.glob("**/go.*")) + sorted(_MODULE.glob("**/*.go")))
     return CACHE / f"kubernetes-{hashlib.sha256(pinned).hexdigest()[:12]}"
 
 
@@ -78,12 +74,13 @@ def build(progress: Callable[[str], None]) -> Path:
     programs.mkdir(parents=True, exist_ok=True)
     wanted = [name for name in _PACKAGES if not (programs / name).exists()]
     for number, name in enumerate(wanted, 1):
+        module, package = _PACKAGES[name]
         progress(f"building {name} ({number} of {len(wanted)}; about 10 minutes of processor time in all)")
         # Built under another name: a program that exists is complete.
         arriving = programs / f".{name}.{os.getpid()}"
         built = subprocess.run(
-            [*_BUILD, "-ldflags", _linking(), "-o", arriving, _PACKAGES[name]],
-            cwd=_MODULE,
+            [*_BUILD, "-ldflags", _linking(), "-o", arriving, package],
+            cwd=_MODULE / module,
             env=os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"},
             capture_output=True,
             text=True,
