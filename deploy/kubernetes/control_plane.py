@@ -133,7 +133,7 @@ class ControlPlane:
             "allow-privileged": "true",
             "service-cluster-ip-range": SERVICE_ADDRESSES,
             "service-account-issuer": "https://kubernetes.default.svc",
-            "service-account-key-file": who.server.key,
+            "service-account-key-file": who.server.certificate,
             "service-account-signing-key-file": who.server.key,
             "kubelet-client-certificate": who.administrator.certificate,
             "kubelet-client-key": who.administrator.key,

@@ -101,6 +101,8 @@ class Node:
     def _ready(self) -> bool:
         try:
             conditions = self._api.get(f"/api/v1/nodes/{NAME}")["status"]["conditions"]
+            # Pods of a namespace need its account, which the controllers make.
+            self._api.get("/api/v1/namespaces/default/serviceaccounts/default")
         except ApiError:
             return False
         return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

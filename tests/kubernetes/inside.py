@@ -69,7 +69,9 @@ def main(directory: Path, images: Path, helm: Path, tag: str, names: Sequence[st
         site = Site(cluster, helm, directory, tag)
         try:
             for archive in sorted(images.glob("*.tar")):
-                site.cluster.import_image(archive)
+                tell(f"importing the images of {archive.name}")
+                cluster.import_image(archive)
+            tell("starting Kafka and Redis")
             site.start()
             for name in names:
                 cluster.check_running()

@@ -100,6 +100,9 @@ class Site:
             **processes,
         }
         here["topics"] |= {"replicationFactor": 1, "partitions": PARTITIONS}
+        # Checks that need more ask for them.
+        for name in ("ingest", "server", "worker"):
+            here[name]["replicas"] = 1
         return merged(here, others)
 
     def apply(self, *, wait: bool = True, **others: Any) -> None:
