@@ -12,7 +12,7 @@ from deploy.kubernetes import control_plane, node
 from deploy.kubernetes.api import Api
 from deploy.processes import StackError
 
-_COMMAND_DEADLINE_S = 300.0
+_COMMAND_DEADLINE_S = 900.0
 
 
 class Cluster:

@@ -7,12 +7,16 @@ from typing import Annotated
 
 import typer
 
-from deploy.kafka.cluster import kafka_libraries, missing_tools
+from deploy.kafka import cluster as kafka
 from deploy.kubernetes import isolation, programs
 from deploy.local.stack import KAFKA_LIBRARIES
 from deploy.local.stop_signals import StopRequestedError, stop_on_signals
+from deploy.processes import StackError
+from tests.kubernetes import images
 from tests.kubernetes.inside import CHECKS
 from tests.kubernetes.results import tell
+
+_SIGNALLED = 128
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -23,23 +27,29 @@ def main(
     only: Annotated[list[str] | None, typer.Option(help="Run only this check; repeat for several.")] = None,
 ) -> None:
     """Run the checks; exits with 1 when one failed."""
-    names = only or list(CHECKS)
-    for name in names:
+    for name in only or ():
         if name not in CHECKS:
             raise typer.BadParameter(f"{name!r} is not one of {', '.join(CHECKS)}", param_hint="--only")
-    if missing := [*programs.missing_tools(), *missing_tools()]:
+    if missing := [*programs.missing_tools(), *images.missing_tools(), *kafka.missing_tools()]:
         tell(f"skipped: test-k8s needs these, which are missing: {', '.join(missing)}")
         return
     stop_on_signals()
     try:
-        programs.build(tell)
-        kafka_libraries(KAFKA_LIBRARIES)
-        with isolation.state_directory() as directory:
-            words = [sys.executable, "-m", "tests.kubernetes.inside", str(directory), *names]
-            code = isolation.run(words, directory)
+        code = _run(only or list(CHECKS))
     except StopRequestedError as stopped:
-        code = 128 + stopped.number
+        raise typer.Exit(_SIGNALLED + stopped.number) from stopped
+    except StackError as error:
+        tell(f"test-k8s stopped: {error}")
+        raise typer.Exit(error.exit_code) from error
     raise typer.Exit(code)
+
+
+def _run(names: list[str]) -> int:
+    programs.build(tell)
+    kafka.kafka_libraries(KAFKA_LIBRARIES)
+    with isolation.state_directory() as directory:
+        images.archive(directory / "images.tar")
+        return isolation.run([sys.executable, "-m", "tests.kubernetes.inside", str(directory), *names], directory)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from deploy.kubernetes.cluster import Cluster
 from deploy.processes import StackError
 from tests.kubernetes import (
     draining,
+    images,
     installing,
     probes,
     removing,
@@ -51,43 +53,38 @@ CHECKS: dict[str, Check] = {
 _INTERRUPTED = 130
 
 
-def main(directory: Path, images: Path, helm: Path, tag: str, names: Sequence[str]) -> int:
+def main(directory: Path, names: Sequence[str]) -> int:
     """Run checks and return the exit code: 1 if one failed.
 
     Args:
-        directory: for everything that is written; see `isolation.enter`.
-        images: the folder of the archives with the images.
-        helm: the program.
-        tag: of the images.
+        directory: with the archive of the images; for everything that is written, see `isolation.enter`.
         names: the checks.
     """
+    begun_s = time.monotonic()
     isolation.enter(directory)
     cluster = Cluster(programs.folder(), directory)
+    site = Site(cluster, directory, images.TAG)
     results = Results()
     try:
         cluster.start(tell)
-        site = Site(cluster, helm, directory, tag)
-        try:
-            for archive in sorted(images.glob("*.tar")):
-                tell(f"importing the images of {archive.name}")
-                cluster.import_image(archive)
-            tell("starting Kafka and Redis")
-            site.start()
-            for name in names:
-                cluster.check_running()
-                results.run(CHECKS[name], site)
-        finally:
-            site.stop()
+        cluster.import_image(directory / "images.tar")
+        tell(f"images imported after {time.monotonic() - begun_s:.1f} s")
+        site.start()
+        tell(f"Kafka and Redis ready after {time.monotonic() - begun_s:.1f} s")
+        for name in names:
+            cluster.check_running()
+            results.run(CHECKS[name], site)
     finally:
+        site.stop()
         cluster.stop()
+    tell(f"in {(time.monotonic() - begun_s) / 60:.1f} minutes")
     tell(results.last_line())
     return 1 if results.failed else 0
 
 
 if __name__ == "__main__":
     try:
-        folders, rest = [Path(word) for word in sys.argv[1:4]], sys.argv[4:]
-        sys.exit(main(*folders, rest[0], rest[1:]))
+        sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))
     except StackError as error:
         tell(f"the cluster failed: {error}")
         sys.exit(error.exit_code)

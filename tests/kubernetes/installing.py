@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 
 from cairn.v1 import ingest_pb2, ingest_pb2_grpc, recommender_pb2, recommender_pb2_grpc
-from tests.kubernetes.release import NAME, until
+from tests.kubernetes.release import NAME, READY_DEADLINE_S, until
 from tests.kubernetes.results import check, must
 from tests.kubernetes.site import Site
 
@@ -39,7 +39,7 @@ def install(site: Site) -> str:
 @check("helm-test", "helm test reaches the Services by their names, from a pod")
 def helm_test(site: Site) -> str:
     site.apply()
-    site.release.helm("test", NAME, "--timeout", "120s")
+    site.release.helm("test", NAME, "--timeout", f"{READY_DEADLINE_S:.0f}s")
     return ""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.kubernetes.load import Unread, account, answers_of, load, reading
-from tests.kubernetes.release import NAMESPACE, until
+from tests.kubernetes.release import NAMESPACE, READY_DEADLINE_S, until
 from tests.kubernetes.results import check, must
 from tests.kubernetes.site import Site
 
@@ -75,7 +75,7 @@ def _restart(site: Site, process: str) -> None:
     """Replace the pods of a process one after the other, as an upgrade does."""
     name = f"deployment/{site.release.object_name(process)}"
     site.cluster.kubectl("rollout", "restart", "-n", NAMESPACE, name)
-    site.cluster.kubectl("rollout", "status", "-n", NAMESPACE, name, f"--timeout={_REPLACED_DEADLINE_S * 2:.0f}s")
+    site.cluster.kubectl("rollout", "status", "-n", NAMESPACE, name, f"--timeout={READY_DEADLINE_S:.0f}s")
     # The new pods are ready; the old ones finish their calls.
     selector = f"app.kubernetes.io/component={process}"
     until(

@@ -56,12 +56,12 @@ class Site:
         metrics: serves the lag to the autoscaler, once a check has begun that.
     """
 
-    def __init__(self, cluster: Cluster, helm: Path, directory: Path, tag: str) -> None:
-        """Args: `cluster`; `helm`, the program; `directory` for files; `tag` of the images."""
+    def __init__(self, cluster: Cluster, directory: Path, tag: str) -> None:
+        """Args: `cluster`; `directory` for files; `tag` of the images."""
         self.cluster = cluster
         self.directory = directory
         self._tag = tag
-        self.release = Release(cluster, helm, directory)
+        self.release = Release(cluster, directory)
         self.kafka = KafkaCluster(directory / "kafka", cache=KAFKA_LIBRARIES, host=cluster.address)
         open_to_pods = ("--protected-mode", "no")
         self.redis = DurableRedis(directory / "redis", appendonly=True, options=open_to_pods, host=cluster.address)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.kubernetes.release import NAME
+from tests.kubernetes.release import NAME, READY_DEADLINE_S
 from tests.kubernetes.results import check, must
 from tests.kubernetes.site import Site
 
@@ -27,7 +27,7 @@ def upgrade(site: Site) -> str:
 def rollback(site: Site) -> str:
     before = {pod.name for pod in site.release.pods("worker")}
     site.removed()
-    site.release.helm("rollback", NAME, "--wait", "--timeout", "240s")
+    site.release.helm("rollback", NAME, "--wait", "--timeout", f"{READY_DEADLINE_S:.0f}s")
     after = {pod.name for pod in site.release.pods("worker")}
     must(not before & after, f"{before & after} was not replaced")
     must(_setting(site) == {None}, f"the workers have the setting {_setting(site)}")
