@@ -62,10 +62,21 @@ class Release:
         file.write_text(json.dumps(values), encoding="utf-8")
         waiting = ["--wait", "--timeout", f"{READY_DEADLINE_S:.0f}s"] if wait else []
         self.helm("upgrade", "--install", NAME, str(CHART), "--values", str(file), *waiting)
+        if wait:
+            self.wait_settled()
+
+    def wait_settled(self) -> None:
+        """Return once no pod of an earlier revision takes calls; helm waits for the new ones only."""
+
+        def settled() -> bool:
+            path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments?labelSelector={_OF_RELEASE}"
+            return all(_is_settled(each) for each in self.cluster.api.items(path))
+
+        until(settled, READY_DEADLINE_S, "the end of the earlier pods")
 
     def pods(self, process: str = "") -> list[Pod]:
         """The pods of a process, or of all, that are not being deleted; Jobs' pods that ended are left out."""
-        selector = f"app.kubernetes.io/instance%3D{NAME}"
+        selector = _OF_RELEASE
         if process:
             selector += f",app.kubernetes.io/component%3D{process}"
         found = [Pod(each) for each in self.cluster.api.items(f"{_PODS}?labelSelector={selector}")]
@@ -95,6 +106,7 @@ class Release:
         return self.cluster.kubectl("logs", "--namespace", NAMESPACE, pod, f"--tail={lines}", "--all-containers")
 
 
+_OF_RELEASE = f"app.kubernetes.io/instance%3D{NAME}"
 _PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 
 
@@ -153,6 +165,12 @@ class Pod:
             for name, state in each["state"].items()
         ]
         return f"{self.name} {self.phase} {'ready' if self.ready else 'not ready'} {' '.join(waiting)}"
+
+
+def _is_settled(deployment: Mapping[str, Any]) -> bool:
+    wanted, status = deployment["spec"]["replicas"], deployment["status"]
+    counts = [status.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")]
+    return status.get("observedGeneration", 0) >= deployment["metadata"]["generation"] and set(counts) == {wanted}
 
 
 def until(condition: Callable[[], bool], deadline_s: float, what: str) -> float:

@@ -76,10 +76,4 @@ def _restart(site: Site, process: str) -> None:
     name = f"deployment/{site.release.object_name(process)}"
     site.cluster.kubectl("rollout", "restart", "-n", NAMESPACE, name)
     site.cluster.kubectl("rollout", "status", "-n", NAMESPACE, name, f"--timeout={READY_DEADLINE_S:.0f}s")
-    # The new pods are ready; the old ones finish their calls.
-    selector = f"app.kubernetes.io/component={process}"
-    until(
-        lambda: len(site.cluster.kubectl("get", "pods", "-n", NAMESPACE, "-l", selector, "-o", "name").split()) == 2,
-        _REPLACED_DEADLINE_S,
-        f"the end of the old pods of {process}",
-    )
+    site.release.wait_settled()

@@ -28,6 +28,7 @@ def rollback(site: Site) -> str:
     before = {pod.name for pod in site.release.pods("worker")}
     site.removed()
     site.release.helm("rollback", NAME, "--wait", "--timeout", f"{READY_DEADLINE_S:.0f}s")
+    site.release.wait_settled()
     after = {pod.name for pod in site.release.pods("worker")}
     must(not before & after, f"{before & after} was not replaced")
     must(_setting(site) == {None}, f"the workers have the setting {_setting(site)}")
