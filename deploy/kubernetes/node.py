@@ -10,7 +10,7 @@ from typing import Any
 
 from deploy.kubernetes import names, pause_image
 from deploy.kubernetes.api import Api, ApiError
-from deploy.kubernetes.control_plane import Identities
+from deploy.kubernetes.control_plane import SERVICE_ADDRESSES, Identities
 from deploy.kubernetes.programs import PLUGINS
 from deploy.processes import LOOPBACK, Child, Command, StackError
 
@@ -149,11 +149,13 @@ class Node:
 
 
 def _make_bridge() -> None:
-    """The bridge that pods are connected to; its address is the node's."""
+    """The bridge that pods are connected to; its address is the node's, and the way to services from the node."""
     for arguments in (
         ("link", "add", _BRIDGE, "type", "bridge"),
         ("address", "add", f"{ADDRESS}/24", "dev", _BRIDGE),
         ("link", "set", _BRIDGE, "up"),
+        # Nobody is there: the proxy replaces a service's address by a pod's. Without a route no packet gets so far.
+        ("route", "add", SERVICE_ADDRESSES, "dev", _BRIDGE),
     ):
         subprocess.run(["ip", *arguments], check=True)
 
