@@ -69,7 +69,7 @@ test-fast: $(STAMP) ## Run the tests that start no processes
 	@$(BIN)/python -m pytest tests/unit tests/component tests/contract $(ARGS)
 
 test-k8s: $(STAMP) ## Install the chart on a Kubernetes of one node here, and check it (ONLY=check: one; needs root, Go, Java, Maven, Debian packages)
-	@$(BIN)/python -m tests.kubernetes $(foreach check,$(ONLY),--only $(check))
+	@$(BIN)/python -m tests.kubernetes $(foreach check,$(ONLY),--only $(check)) $(if $(WITHIN),--within $(WITHIN))
 
 simulate: $(STAMP) ## Simulate SCHEDULES (2000) sequences of faults on a virtual clock, and fold FOLD_LOGS (100000) random logs
 	@$(BIN)/python -m tests.simulation $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(FOLD_LOGS),--fold-logs $(FOLD_LOGS)) $(if $(FIRST),--first $(FIRST))

@@ -38,6 +38,14 @@ def run(arguments: Sequence[str], directory: Path) -> int:
         _remove_control_groups(directory.name)
 
 
+def allowed() -> bool:
+    """Whether this process may make the namespaces, which root of a container often may not."""
+    try:
+        return subprocess.run(["unshare", *_NAMESPACES, "--", "true"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
 @contextlib.contextmanager
 def state_directory() -> Iterator[Path]:
     """A new directory, removed in the end."""

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from deploy.kubernetes import isolation
 from deploy.processes import StackError
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cairn"
@@ -42,8 +43,8 @@ _TOOLS = {
 
 
 def missing_tools() -> list[str]:
-    """What this machine lacks to run a cluster: root, programs and Debian packages."""
-    missing = [] if os.geteuid() == 0 else ["root"]
+    """What this machine lacks to run a cluster: rights, programs and Debian packages."""
+    missing = [] if isolation.allowed() else ["root with the right to make namespaces"]
     missing += [package for program, package in _TOOLS.items() if shutil.which(program) is None]
     if not (PLUGINS / "bridge").exists():
         missing.append("containernetworking-plugins")

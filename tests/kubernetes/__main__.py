@@ -17,6 +17,9 @@ from tests.kubernetes.inside import CHECKS
 from tests.kubernetes.results import tell
 
 _SIGNALLED = 128
+# On two cores that do nothing else.
+_CHECKS_MINUTES = 20
+_BUILD_MINUTES = 10
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -25,6 +28,7 @@ app = typer.Typer(pretty_exceptions_enable=False)
 def main(
     *,
     only: Annotated[list[str] | None, typer.Option(help="Run only this check; repeat for several.")] = None,
+    within: Annotated[int | None, typer.Option(help="Skip where it would take more minutes.")] = None,
 ) -> None:
     """Run the checks; exits with 1 when one failed."""
     for name in only or ():
@@ -32,6 +36,10 @@ def main(
             raise typer.BadParameter(f"{name!r} is not one of {', '.join(CHECKS)}", param_hint="--only")
     if missing := [*programs.missing_tools(), *images.missing_tools(), *kafka.missing_tools()]:
         tell(f"skipped: test-k8s needs these, which are missing: {', '.join(missing)}")
+        return
+    needed = _CHECKS_MINUTES + (0 if programs.are_built() else _BUILD_MINUTES)
+    if within is not None and within < needed:
+        tell(f"skipped: test-k8s takes about {needed} minutes here, and {within} are left")
         return
     stop_on_signals()
     try:

@@ -84,9 +84,9 @@ def test_the_pause_image_holds_one_program_and_the_digest_of_its_layer(tmp_path)
 def test_what_is_missing_is_named_by_debian_package(monkeypatch):
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(programs, "PLUGINS", programs.CACHE / "absent")
-    missing = programs.missing_tools()
-    assert [each for each in missing if each != "root"] == [
-        *("Go 1.24", "containerd", "runc", "iptables", "iproute2", "util-linux", "containernetworking-plugins")
+    assert programs.missing_tools() == [
+        "root with the right to make namespaces",
+        *("Go 1.24", "containerd", "runc", "iptables", "iproute2", "util-linux", "containernetworking-plugins"),
     ]
 
 
