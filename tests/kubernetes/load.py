@@ -46,7 +46,7 @@ class Load:
         Args:
             site: where.
             events: how many.
-            per_s: at most so many a second, over all senders.
+            per_s: at most this number a second, over all senders.
             senders: how many platforms send at the same time.
         """
         self._site = site
@@ -73,7 +73,7 @@ class Load:
         return sum((sender.answers for sender in self.senders), Counter())
 
     def wait_acknowledged(self, events: int) -> None:
-        """Return once at least so many events are acknowledged."""
+        """Return once at least this number of events are acknowledged."""
         until(lambda: self.done or self.acknowledged >= events, _SENT_DEADLINE_S, f"acknowledging {events} events")
 
     def finish(self) -> None:

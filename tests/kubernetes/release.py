@@ -93,7 +93,7 @@ class Release:
         return f"{NAME}-{process}"
 
     def wait_ready(self, process: str, count: int, deadline_s: float = READY_DEADLINE_S) -> None:
-        """Return once exactly so many pods of a process run, and all are ready."""
+        """Return once exactly this number of pods of a process runs, and all are ready."""
 
         def ready() -> bool:
             pods = self.pods(process)
