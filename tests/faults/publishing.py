@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ class Platform:
             raise self._failure
         return self._thread is None or not self._thread.is_alive()
 
-    def begin(self, events: Sequence[ingest_pb2.EventSubmission], *, per_s: float, per_request: int = 50) -> None:
+    def begin(self, events: Iterable[ingest_pb2.EventSubmission], *, per_s: float, per_request: int = 50) -> None:
         """Send events in the background at a given rate; `done` is true once all are acknowledged."""
         self._thread = threading.Thread(target=self._send_all, args=(events, per_s, per_request), daemon=True)
         self._thread.start()
@@ -115,7 +115,7 @@ class Platform:
                     result.event_id, Position(result.position.partition, result.position.offset)
                 )
 
-    def _send_all(self, events: Sequence[ingest_pb2.EventSubmission], per_s: float, per_request: int) -> None:
+    def _send_all(self, events: Iterable[ingest_pb2.EventSubmission], per_s: float, per_request: int) -> None:
         try:
             begun_s, remaining, sent = time.monotonic(), iter(events), 0
             while (request := list(islice(remaining, per_request))) and not self._stopping.is_set():

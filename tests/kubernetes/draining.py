@@ -19,7 +19,7 @@ _GONE_DEADLINE_S = 90.0
 def drain(site: Site) -> str:
     two = {"replicas": 2}
     site.apply(worker=two, ingest=two, server=two)
-    with load(site, 200_000, per_s=500) as sent, reading(site) as readers:
+    with load(site, per_s=500) as sent, reading(site) as readers:
         sent.wait_acknowledged(500)
         site.cluster.kubectl("cordon", node.NAME)
         try:
@@ -34,7 +34,6 @@ def drain(site: Site) -> str:
             oldest = min(site.release.pods(process), key=lambda pod: pod.created)
             until(lambda pod=oldest: _evict(site, pod.name), READY_DEADLINE_S, f"the eviction of {oldest.name}")
             site.release.wait_ready(process, 2)
-        must(not sent.done, "the events ended before the pods had left")
         sent.stop()
         answers = sent.answers + answers_of(readers)
     figures = account(site)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Self
 
+from cairn.v1.ingest_pb2 import EventSubmission
 from services.common.kafka.envelope import LEARNER_EVENTS
 from tests.faults import checks
 from tests.faults.log_records import read_log
@@ -26,6 +27,7 @@ from tests.kubernetes.site import PARTITIONS, Site
 
 READERS_LEARNERS = [f"learner-{number}" for number in range(5)]
 
+_ENDLESS = 1_000_000
 _SENT_DEADLINE_S = 300.0
 _DRAINED_DEADLINE_S = 120.0
 _SAMPLE_EVERY_S = 0.02
@@ -40,21 +42,21 @@ class Load:
         senders: the platforms.
     """
 
-    def __init__(self, site: Site, events: int, *, per_s: float, senders: int = 2) -> None:
+    def __init__(self, site: Site, *, per_s: float, events: int = _ENDLESS, senders: int = 2) -> None:
         """Begin.
 
         Args:
             site: where.
-            events: how many.
+            events: how many; by default more than any check waits for.
             per_s: at most this number a second, over all senders.
             senders: how many platforms send at the same time.
         """
         self._site = site
         self._begun_s = time.monotonic()
         self.senders = [site.platform() for _ in range(senders)]
-        entries = list(submissions(events, seed=next(_seeds)))
+        seed = next(_seeds)
         for place, sender in enumerate(self.senders):
-            own = [entry for entry in entries if zlib.crc32(entry.learner_id.encode()) % senders == place]
+            own = _share(submissions(events, seed=seed), place, senders)
             sender.begin(own, per_s=per_s / senders, per_request=500)
 
     @property
@@ -90,10 +92,15 @@ class Load:
         return self.acknowledged / seconds
 
 
+def _share(entries: Iterator[EventSubmission], place: int, shares: int) -> Iterator[EventSubmission]:
+    """The events of every learner who belongs to one of the shares."""
+    return (entry for entry in entries if zlib.crc32(entry.learner_id.encode()) % shares == place)
+
+
 @contextmanager
-def load(site: Site, events: int, *, per_s: float, senders: int = 2) -> Iterator[Load]:
+def load(site: Site, *, per_s: float, events: int = _ENDLESS, senders: int = 2) -> Iterator[Load]:
     """A load that has been stopped when the block is left."""
-    begun = Load(site, events, per_s=per_s, senders=senders)
+    begun = Load(site, per_s=per_s, events=events, senders=senders)
     try:
         yield begun
     finally:

@@ -8,7 +8,7 @@ from tests.kubernetes.results import check, must
 from tests.kubernetes.site import Site
 
 _PER_S = 5_000
-_SENDERS = 3
+_SENDERS = 4
 _UNREAD_MOST_S = 3.0
 _REPLACED_DEADLINE_S = 120.0
 _TWO = {"replicas": 2}
@@ -17,11 +17,10 @@ _TWO = {"replicas": 2}
 @check("rolling-workers", "a rolling update of two workers under load leaves no partition unread for 3 s")
 def rolling_workers(site: Site) -> str:
     site.apply(worker=_TWO, ingest=_TWO)
-    with load(site, 400_000, per_s=_PER_S, senders=_SENDERS) as sent:
+    with load(site, per_s=_PER_S, senders=_SENDERS) as sent:
         sent.wait_acknowledged(2 * _PER_S)
         with Unread(site) as unread:
             _restart(site, "worker")
-        must(not sent.done, "the events ended before the update did")
         rate = sent.stop()
     figures = account(site)
     must(
@@ -34,12 +33,11 @@ def rolling_workers(site: Site) -> str:
 @check("rolling-services", "a rolling update of ingest and server under load fails no call")
 def rolling_services(site: Site) -> str:
     site.apply(worker=_TWO, ingest=_TWO, server=_TWO)
-    with load(site, 200_000, per_s=1_000) as sent, reading(site) as readers:
+    with load(site, per_s=1_000) as sent, reading(site) as readers:
         sent.wait_acknowledged(1_000)
         until(lambda: answers_of(readers)["OK"] > 0, _REPLACED_DEADLINE_S, "the first answer")
         for process in ("ingest", "server"):
             _restart(site, process)
-        must(not sent.done, "the events ended before the update did")
         sent.stop()
         sends, reads = sent.answers, answers_of(readers)
     figures = account(site)
@@ -53,7 +51,7 @@ def rolling_services(site: Site) -> str:
 )
 def forced_kill(site: Site) -> str:
     site.apply(worker=_TWO, ingest=_TWO, server=_TWO)
-    with load(site, 200_000, per_s=2_000) as sent, reading(site) as readers:
+    with load(site, per_s=2_000) as sent, reading(site) as readers:
         sent.wait_acknowledged(2_000)
         for process in ("worker", "ingest", "server"):
             pod = site.release.pods(process)[0].name
@@ -61,7 +59,6 @@ def forced_kill(site: Site) -> str:
             site.cluster.kubectl("delete", "pod", "-n", NAMESPACE, pod, "--grace-period=0", "--force")
             sent.wait_acknowledged(reached + 2_000)
             site.release.wait_ready(process, 2)
-        must(not sent.done, "the events ended before the pods were killed")
         sent.stop()
         sends, reads = sent.answers, answers_of(readers)
     figures = account(site)

@@ -31,7 +31,7 @@ def autoscaling(site: Site) -> str:
     # They are away while the events come, so that one is not enough however fast this machine is.
     site.cluster.kubectl("scale", "-n", NAMESPACE, workers, "--replicas=0")
     site.removed()
-    with load(site, _EVENTS, per_s=1e6, senders=3) as sent:
+    with load(site, events=_EVENTS, per_s=1e6, senders=3) as sent:
         sent.finish()
     must(
         sum(site.ends().values()) - sum(site.positions(site.current_epoch()).values()) >= _EVENTS, "events were folded"
@@ -56,14 +56,13 @@ def epoch_switch(site: Site) -> str:
     site.apply(worker=scaled, ingest={"replicas": 2})
     site.release.wait_ready("worker", 3)
     before = site.current_epoch()
-    with load(site, 100_000, per_s=500) as sent:
+    with load(site, per_s=500) as sent:
         sent.wait_acknowledged(500)
         site.cluster.kubectl("create", "job", "-n", NAMESPACE, "--from=cronjob/cairn-replay", "replay-now")
         try:
             seconds = until(lambda: _succeeded(site, "replay-now"), _JOB_DEADLINE_S, "the end of the replay")
         finally:
             site.cluster.kubectl("delete", "job", "-n", NAMESPACE, "replay-now", "--wait=false")
-        must(not sent.done, "the events ended before the switch")
         sent.stop()
     after = site.current_epoch()
     must(after > before, f"epoch {before} was served before, and {after} is now")
