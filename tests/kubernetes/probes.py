@@ -81,7 +81,7 @@ def redis_outage(site: Site) -> str:
     ready_s = until(lambda: all(pod.ready for pod in site.release.pods()), READY_DEADLINE_S, "ready pods")
     after = {pod.name: pod.restarts for pod in site.release.pods()}
     must(after == before, f"restarts by pod were {before} and are {after}")
-    account(site)
+    account(site, replay=True)
     return f"unready after {unready_s:.0f} s, ready {ready_s:.0f} s after Redis was back, 0 restarts"
 
 

@@ -61,7 +61,7 @@ def forced_kill(site: Site) -> str:
             site.release.wait_ready(process, 2)
         sent.stop()
         sends, reads = sent.answers, answers_of(readers)
-    figures = account(site)
+    figures = account(site, replay=True)
     for who, answers in (("ingest", sends), ("the server", reads)):
         must(set(answers) <= {"OK", "UNAVAILABLE"}, f"{who} answered {dict(answers)}")
     failed = (sends + reads)["UNAVAILABLE"]

@@ -46,7 +46,7 @@ def autoscaling(site: Site) -> str:
     until(lambda: _wanted(site) == 1, _SCALED_DEADLINE_S, "one worker wanted")
     site.release.wait_ready("worker", 1)
     down_s = time.monotonic() - begun_s
-    return f"four after {up_s:.0f} s, drained after {drained_s:.0f} s, one after {down_s:.0f} s; {account(site)}"
+    return f"four after {up_s:.0f} s, drained after {drained_s:.0f} s, one after {down_s:.0f} s; {account(site, replay=True)}"
 
 
 @check("epoch-switch", "a replay job makes a new epoch and switches to it under load; scaling goes on by the new epoch")
@@ -66,7 +66,7 @@ def epoch_switch(site: Site) -> str:
         sent.stop()
     after = site.current_epoch()
     must(after > before, f"epoch {before} was served before, and {after} is now")
-    figures = account(site)
+    figures = account(site, replay=True)
     until(lambda: _lag_seen(site) == 0, _SCALED_DEADLINE_S, "a lag of 0 that the autoscaler sees")
     return f"epoch {before} -> {after} in {seconds:.0f} s; {figures}"
 
