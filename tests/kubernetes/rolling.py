@@ -12,6 +12,8 @@ _SENDERS = 4
 _UNREAD_MOST_S = 3.0
 _REPLACED_DEADLINE_S = 120.0
 _TWO = {"replicas": 2}
+# docs/reliability.md, "Terms": after these a platform sends again. A connection to a pod that vanished answers nothing.
+_DOCUMENTED = {"OK", "UNAVAILABLE", "DEADLINE_EXCEEDED"}
 
 
 @check("rolling-workers", "a rolling update of two workers under load leaves no partition unread for 3 s")
@@ -46,9 +48,7 @@ def rolling_services(site: Site) -> str:
     return f"{sends['OK']} requests and {reads['OK']} reads were answered; {figures}"
 
 
-@check(
-    "forced-kill", "a pod of ingest, server and worker is killed by force under load: calls fail as UNAVAILABLE only"
-)
+@check("forced-kill", "pods of ingest, server and worker are killed by force under load: calls fail only as documented")
 def forced_kill(site: Site) -> str:
     site.apply(worker=_TWO, ingest=_TWO, server=_TWO)
     with load(site, per_s=2_000) as sent, reading(site) as readers:
@@ -63,9 +63,8 @@ def forced_kill(site: Site) -> str:
         sends, reads = sent.answers, answers_of(readers)
     figures = account(site, replay=True)
     for who, answers in (("ingest", sends), ("the server", reads)):
-        must(set(answers) <= {"OK", "UNAVAILABLE"}, f"{who} answered {dict(answers)}")
-    failed = (sends + reads)["UNAVAILABLE"]
-    return f"{failed} of {sum((sends + reads).values())} calls were sent again; {figures}"
+        must(set(answers) <= _DOCUMENTED, f"{who} answered {dict(answers)}")
+    return f"requests: {dict(sends)}, reads: {dict(reads)}; {figures}"
 
 
 def _restart(site: Site, process: str) -> None:

@@ -46,7 +46,8 @@ def autoscaling(site: Site) -> str:
     until(lambda: _wanted(site) == 1, _SCALED_DEADLINE_S, "one worker wanted")
     site.release.wait_ready("worker", 1)
     down_s = time.monotonic() - begun_s
-    return f"four after {up_s:.0f} s, drained after {drained_s:.0f} s, one after {down_s:.0f} s; {account(site, replay=True)}"
+    figures = account(site, replay=True)
+    return f"four after {up_s:.0f} s, drained after {drained_s:.0f} s, one after {down_s:.0f} s; {figures}"
 
 
 @check("epoch-switch", "a replay job makes a new epoch and switches to it under load; scaling goes on by the new epoch")
