@@ -36,7 +36,7 @@ def write(program: Path, archive: Path, name: str, machine: str) -> None:
 
 def _tar(files: dict[str, bytes]) -> bytes:
     written = io.BytesIO()
-    with tarfile.open(fileobj=written, mode="w") as archive:
+    with tarfile.TarFile(fileobj=written, mode="w") as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size, member.mode = len(content), _MODE
