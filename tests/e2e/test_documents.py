@@ -50,6 +50,7 @@ COVERED_ELSEWHERE = {
     "make test-kafka": ".ci/run",
     "make faults": "tests/faults",
     "make evaluate": "tests/component/test_evaluation_floor.py",
+    "cairn evaluate closed-loop": "tests/component/test_closed_loop.py",
 }
 
 
