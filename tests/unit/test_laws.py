@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from services.common.resource_kinds import ResourceKind
@@ -229,7 +229,8 @@ def planted(law, known, entries, gap, missed):
 
 
 @pytest.mark.parametrize("law", LAWS)
-@settings(max_examples=25, deadline=None)
+# Few of the states have a skill that is mastered and not due.
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(state=_states)
 def test_a_served_list_that_is_broken_on_purpose_is_found(law, state):
     answer = answered(state)
