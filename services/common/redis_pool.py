@@ -12,6 +12,7 @@ a client certificate. User and password are those of Redis; Sentinels that want 
 
 from __future__ import annotations
 
+import asyncio
 import re
 import ssl
 from pathlib import Path
@@ -52,6 +53,7 @@ def connection_pool(url: str, **options: Any) -> redis.asyncio.ConnectionPool:
             _check_database(urlsplit(url).path.removeprefix("/"))
         pool = redis.asyncio.ConnectionPool.from_url(url, **options)
     _check_options(pool)
+    _pass_cancellations_on(pool)
     return pool
 
 
@@ -105,6 +107,28 @@ def unreachable(error: BaseException) -> str:
     )
 
 
+class _Cancellable:
+    """Passes on the cancellations that redis-py drops.
+
+    It sends with `asyncio.wait_for`, which before Python 3.12 drops one that comes when all is sent. A loop that uses
+    Redis would go on for ever, and its process would not end.
+    """
+
+    async def send_packed_command(self, *args: Any, **options: Any) -> None:
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        before = task.cancelling()
+        await cast("Any", super()).send_packed_command(*args, **options)
+        if task.cancelling() > before:
+            # The reply must not be taken for that of the next command.
+            await cast("Any", self).disconnect(nowait=True)
+            raise asyncio.CancelledError
+
+
+def _pass_cancellations_on(pool: redis.asyncio.ConnectionPool) -> None:
+    kind = pool.connection_class
+    pool.connection_class = type(kind.__name__, (_Cancellable, kind), {})
+
+
 def _check_database(text: str) -> None:
     # redis-py takes any other text for database 0, and 1/2 for 12.
     if text and not text.isdecimal():
@@ -152,6 +176,8 @@ def _pool_of_primary(url: str, options: dict[str, Any]) -> redis.asyncio.Connect
         [_address(host) for host in hosts.split(",")],
         sentinel_kwargs=shared | of_sentinels | ({"ssl": True} if plain.startswith("rediss:") else {}),
     )
+    for sentinel in sentinels.sentinels:
+        _pass_cancellations_on(sentinel.connection_pool)
     pool: redis.asyncio.ConnectionPool = cast("Any", SentinelConnectionPool)(
         unquote(name), sentinels, ssl=plain.startswith("rediss:"), **of_primary
     )

@@ -63,3 +63,13 @@ async def test_after_a_redis_restart_listening_resumes_and_a_gap_is_reported(fre
     await connection.close()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_cancellation_ends_listening_at_whatever_step_it_comes(redis_server):
+    for steps in range(40):
+        running = asyncio.create_task(RedisChangeNotifications(redis_server).run(Listener()))
+        for _ in range(steps):
+            await asyncio.sleep(0)  # one step of the event loop
+        running.cancel()
+        _, pending = await asyncio.wait([running], timeout=2)
+        assert not pending, f"cancelled after {steps} steps of the event loop"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
 import structlog
@@ -23,7 +23,6 @@ _EPOCH_EVERY_S = 1.0
 _BUNDLE_EVERY_S = 2.0
 _PREPARE_EVERY_S = 0.1
 _HEALTH_EVERY_S = 0.1
-_CANCEL_AGAIN_S = 0.1
 
 _EPOCH = Gauge("cairn_server_epoch", "The epoch that is served; 0: none.")
 _RESOURCES = Gauge("cairn_server_catalog_resources", "Active resources of a tenant.", ["tenant"])
@@ -79,7 +78,9 @@ class BackgroundRefresh:
         try:
             await asyncio.gather(*jobs)
         finally:
-            await _end(jobs)
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
 
     async def _keep_epoch(self) -> None:
         # Before the first epoch, so that its parameters are loaded once.
@@ -128,12 +129,3 @@ class BackgroundRefresh:
                 )
                 reported = serving
             await asyncio.sleep(_HEALTH_EVERY_S)
-
-
-async def _end(jobs: Sequence[asyncio.Task[None]]) -> None:
-    """Cancel jobs until they have ended: opening a connection to Redis can swallow a cancellation."""
-    pending = set(jobs)
-    while pending:
-        for job in pending:
-            job.cancel()
-        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
