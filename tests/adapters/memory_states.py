@@ -178,7 +178,9 @@ class MemoryStates:
         reached = {partition: progress.position for partition, progress in self.positions.get(epoch, {}).items()}
         if not has_reached(self._require(epoch).end_positions, reached):
             raise epoch_behind(epoch)
-        await self.set_status(epoch, EpochStatus.LIVE)
+        before = self._metas.get(self._current) if self._current is not None else None
+        switch = 1 + (before.last_switch if before is not None else 0)
+        self._metas[epoch] = replace(self._require(epoch), status=EpochStatus.LIVE, last_switch=switch)
         self._current = epoch
 
     async def drop(self, epoch: int) -> int:

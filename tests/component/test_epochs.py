@@ -168,6 +168,17 @@ async def test_pruning_keeps_the_served_epoch_later_ones_and_the_last_that_were_
     assert await prune_epochs(store, 0) == [3]
 
 
+async def test_pruning_keeps_the_epoch_that_was_gone_back_to_rather_than_the_one_it_replaced(store):
+    bundles = Bundles(b1="sha-1")
+    for epoch in (2, 3):
+        await begin_replay(store, Log(), bundles, epoch, "b1")
+        await serve(store, epoch)
+    await switch_epoch(store, 2)
+    await begin_replay(store, Log(), bundles, 4, "b1")
+    await serve(store, 4)
+    assert await prune_epochs(store, 1) == [3]
+
+
 async def test_nothing_is_pruned_while_no_epoch_is_served(store):
     await begin_replay(store, Log(), Bundles(b1="sha-1"), 1, "b1")
     with pytest.raises(EpochUnusableError, match="no epoch is served"):

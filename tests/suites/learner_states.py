@@ -271,6 +271,13 @@ class LearnerStatesSuite:
         assert await epochs.current_epoch() == 1
         assert (await epochs.current()).status is EpochStatus.LIVE
 
+    async def test_switches_are_counted(self, epochs: EpochStore):
+        for number in (2, 3, 4):
+            await epochs.create(meta_of(number, end_positions={}))
+        for number in (2, 3, 2):
+            await epochs.make_current(number)
+        assert [meta.last_switch for meta in await epochs.epochs()] == [3, 2, 0]
+
     async def test_an_epoch_is_not_served_before_it_has_reached_its_end(self, epochs, make_fold_store):
         await epochs.create(meta_of(1))
         store = make_fold_store(1)

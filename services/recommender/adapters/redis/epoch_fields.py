@@ -12,7 +12,7 @@ from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 
 
 def encode_meta(meta: EpochMeta) -> dict[str, str | bytes]:
-    """The fields to store."""
+    """The fields to store when it is created."""
     fields: dict[str, str | bytes] = {"accepts_lost_keys": "1"} if meta.accepts_lost_keys else {}
     if meta.keys is not None:
         fields["keys"] = orjson.dumps(asdict(meta.keys))
@@ -41,6 +41,7 @@ def decode_meta(epoch: int, fields: Mapping[bytes, bytes]) -> EpochMeta:
         keys=KeyTopicSeen(**orjson.loads(keys)) if (keys := fields.get(b"keys")) else None,
         begin_positions=_decode_offsets(fields.get(b"begin_positions", b"{}")),
         order=FoldOrder(fields.get(b"order", b"log").decode()),
+        last_switch=int(fields.get(b"last_switch", b"0")),
     )
 
 

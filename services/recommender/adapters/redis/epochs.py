@@ -1,7 +1,7 @@
 """Epochs in Redis.
 
 cairn:epochs           set of the numbers of all epochs
-cairn:<epoch>:meta     hash: what was fixed when it was created, and its status
+cairn:<epoch>:meta     hash: what was fixed when it was created, its status, and which switch last made it current
 cairn:<epoch>:replay   lock with an expiry, held by the replay that folds into it
 cairn:current-epoch    number of the epoch that is served
 cairn:rewritten-in     the run of Redis in which its append-only file was last rewritten
@@ -74,7 +74,9 @@ for partition, offset in pairs(cjson.decode(ends)) do
   local reached = tonumber(redis.call('HGET', ARGV[2] .. partition, 'offset') or '0')
   if reached < offset then return 0 end
 end
-redis.call('HSET', KEYS[1], 'status', ARGV[3])
+local before = redis.call('GET', KEYS[2])
+local switch = before and redis.call('HGET', 'cairn:' .. before .. ':meta', 'last_switch') or '0'
+redis.call('HSET', KEYS[1], 'status', ARGV[3], 'last_switch', tonumber(switch) + 1)
 redis.call('SET', KEYS[2], ARGV[1])
 return 1
 """

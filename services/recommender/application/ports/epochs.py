@@ -47,6 +47,7 @@ class EpochMeta:
         begin_positions: the first record that the log still held when the epoch was begun, by partition; only of
             partitions that had lost their beginning.
         order: the order in which each learner's records before `end_positions` are folded.
+        last_switch: the switch, counted from 1, that last made it current; 0: none did, or an earlier release.
     """
 
     epoch: int
@@ -59,6 +60,7 @@ class EpochMeta:
     keys: KeyTopicSeen | None = None
     begin_positions: Mapping[int, int] = field(default_factory=dict)
     order: FoldOrder = FoldOrder.LOG
+    last_switch: int = 0
 
     @property
     def fold_id(self) -> str:

@@ -197,7 +197,7 @@ async def prune_epochs(store: EpochStore, keep: int) -> list[int]:
 
     Args:
         store: the epochs.
-        keep: how many of them stay: the last ones that were served too. One whose replay never ended is not worth it.
+        keep: how many of them stay: those that were served last. One that was never served does not stay.
 
     Raises:
         EpochUnusableError: when no epoch is served.
@@ -206,9 +206,11 @@ async def prune_epochs(store: EpochStore, keep: int) -> list[int]:
     if current is None:
         raise EpochUnusableError("no epoch is served, so none is from before it; see cairn epoch list")
     before = [meta for meta in await store.epochs() if meta.epoch < current]
-    served = sorted(meta.epoch for meta in before if meta.status is EpochStatus.LIVE)
-    kept = served[-keep:] if keep else []
-    dropped = [meta.epoch for meta in before if meta.epoch not in kept]
+    served = [meta for meta in before if meta.status is EpochStatus.LIVE]
+    # Switches of earlier releases were not counted.
+    served.sort(key=lambda meta: (meta.last_switch, meta.epoch), reverse=True)
+    kept = served[:keep]
+    dropped = [meta.epoch for meta in before if meta not in kept]
     for epoch in dropped:
         await store.drop(epoch)
     return dropped
