@@ -62,6 +62,9 @@ MATRIX: Mapping[str, Mapping[str, Any]] = {
     },
     "bundles on a claim": {"bundles": {"volume": {"existingClaim": "models"}}},
     "Redis without a password": {"redis": {"url": "redis://redis:6379/0"}},
+    "Redis with a password in a file": {
+        "redis": {"url": "rediss://cairn@redis:6379/0", "password": {"secretName": "redis"}}
+    },
     "Redis with an authority": {"redis": {"ca": {"secretName": "redis-ca"}}},
     "traces": {"traces": {"endpoint": "collector:4317", "share": 0.5, "insecure": True}},
     "settings": {

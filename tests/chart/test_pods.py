@@ -181,7 +181,7 @@ def files(tmp_path_factory):
         "tls.key": signed.key,
     }.items():
         (folder / name).write_bytes(source.read_bytes())
-    for name in ("kafka-password", "kafka-client-secret", "tenants.yaml"):
+    for name in ("kafka-password", "kafka-client-secret", "redis-password", "tenants.yaml"):
         (folder / name).write_text("secret")
     return folder
 

@@ -42,7 +42,7 @@ ROLES: dict[str, type[BaseSettings] | None] = {
 }
 # Settings that other values set, or that only tests use.
 SET_BY_THE_CHART = re.compile(
-    "CAIRN_(TENANTS|LISTEN|INSECURE|ADDRESS_FILE|DRAIN_S|TLS_.*|REDIS|KAFKA|KAFKA_(?!FETCH_WAIT_MS).*|LOG_LEVEL"
+    "CAIRN_(TENANTS|LISTEN|INSECURE|ADDRESS_FILE|DRAIN_S|TLS_.*|REDIS|REDIS_PASSWORD_FILE|KAFKA|KAFKA_(?!FETCH_WAIT_MS).*|LOG_LEVEL"
     "|METRICS_.*|TRACES_.*|BUNDLES|FAIL_POINT|ALLOW_FAIL_POINTS)"
 )
 
@@ -62,6 +62,9 @@ SET_BY_THE_CHART = re.compile(
         ({"ingest": {"kafka": {"security": "sasl_tls"}}}, "ingest: kafka.mechanism=SCRAM-SHA-512 needs"),
         ({"redis": {"url": "redis://user:secret@redis:6379/0"}}, "/redis/url"),
         ({"redis": {"url": "http://redis"}}, "/redis/url"),
+        ({"redis": {"url": "redis://redis:6379/0?password=secret"}}, "redis.url has a password"),
+        ({"redis": {"url": "redis+sentinel://a/cairn?sentinel_password=secret"}}, "redis.url has a password"),
+        ({"redis": {"secretName": ""}}, "redis.url and redis.secretName are empty"),
         ({"worker": {"replicas": 5}}, "worker.replicas is 5 and topics.partitions 4"),
         ({"worker": {"replicas": 0}}, "/worker/replicas"),
         ({"worker": {"autoscaling": {"kind": "vpa"}}}, "must be one of 'none', 'hpa', 'keda'"),
@@ -173,7 +176,7 @@ def united(*names: str) -> dict[str, Any]:
 # Few cases in which every value counts.
 CASES = (
     united("Kafka with TLS and users", "mutual TLS", "HPA", "monitoring", "traces", "Redis with an authority"),
-    united("Kafka with client credentials", "KEDA", "bundles in a bucket", "Redis without a password"),
+    united("Kafka with client credentials", "KEDA", "bundles in a bucket", "Redis with a password in a file"),
     united("Kafka with client certificates"),
     united("Kafka with a token command"),
 )

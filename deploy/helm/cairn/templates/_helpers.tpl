@@ -91,6 +91,12 @@ labels:
 {{- if and (eq $autoscaling.kind "none") (gt (int $values.worker.replicas) $partitions) -}}
 {{- fail (printf "worker.replicas is %d and topics.partitions %d: a worker without a partition is idle. Lower the first, or add partitions (cairn topics repartition) and raise the second" (int $values.worker.replicas) $partitions) -}}
 {{- end -}}
+{{- if not (or $values.redis.url $values.redis.secretName) -}}
+{{- fail "redis.url and redis.secretName are empty: set redis.url, or redis.secretName to a Secret with the URL" -}}
+{{- end -}}
+{{- if regexMatch "[?&](sentinel_)?password=" $values.redis.url -}}
+{{- fail "redis.url has a password: put the URL into the Secret of redis.secretName, or the user's password into that of redis.password.secretName" -}}
+{{- end -}}
 {{- range $role, $what := include "cairn.roles" . | fromYaml -}}
 {{- include "cairn.checkKafka" (dict "role" $role "kafka" (include "cairn.kafka" (dict "root" $ "role" $role) | fromYaml)) -}}
 {{- end -}}

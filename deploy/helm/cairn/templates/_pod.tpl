@@ -230,6 +230,9 @@ volumeMounts:
   valueFrom:
     secretKeyRef: {name: {{ $root.Values.redis.secretName }}, key: {{ $root.Values.redis.key }}}
 {{- end }}
+{{- if $root.Values.redis.password.secretName }}
+- {name: CAIRN_REDIS_PASSWORD_FILE, value: /etc/cairn/redis-password}
+{{- end }}
 {{- end }}
 {{- range $name, $value := merge (deepCopy (.settings | default dict)) $set }}
 - {name: {{ $name }}, value: {{ include "cairn.text" $value | quote }}}
@@ -283,9 +286,16 @@ volumeMounts:
 {{- end }}
 {{- end }}
 {{- end }}
+{{- if has "redis" .needs }}
+{{- with $root.Values.redis.password }}
+{{- if .secretName }}
+- secret: {name: {{ .secretName }}, items: [{key: {{ .key }}, path: redis-password}]}
+{{- end }}
+{{- end }}
 {{- with $root.Values.redis.ca }}
-{{- if and .secretName (has "redis" $.needs) }}
+{{- if .secretName }}
 - secret: {name: {{ .secretName }}, items: [{key: {{ .key }}, path: redis-ca.crt}]}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -303,7 +313,7 @@ Tenants and the server's certificate are left out: processes read them again by 
 {{- $names = list $kafka.ca.secretName $kafka.certificate.secretName $kafka.password.secretName $kafka.token.clientSecret.secretName -}}
 {{- end -}}
 {{- if has "redis" .needs -}}
-{{- $names = concat $names (list $root.Values.redis.ca.secretName (ternary "" $root.Values.redis.secretName (ne $root.Values.redis.url ""))) -}}
+{{- $names = concat $names (list $root.Values.redis.ca.secretName $root.Values.redis.password.secretName (ternary "" $root.Values.redis.secretName (ne $root.Values.redis.url ""))) -}}
 {{- end -}}
 {{- $found := dict -}}
 {{- range compact $names | uniq | sortAlpha -}}
