@@ -124,7 +124,7 @@ def test_processes_are_alive_by_their_loop_and_ready_by_their_work_and_jobs_are_
         probes = {key: each.container.get(key) for key in ("livenessProbe", "readinessProbe", "startupProbe")}
         if not each.serves:
             assert set(probes.values()) == {None}, each.where
-            assert each.pod["restartPolicy"] == "OnFailure", each.where
+            assert each.pod["restartPolicy"] == "Never", each.where
             continue
         paths = {key: probe["httpGet"]["path"] for key, probe in probes.items()}
         assert paths == {"livenessProbe": "/livez", "readinessProbe": "/readyz", "startupProbe": "/livez"}, each.where
@@ -141,6 +141,11 @@ def test_processes_are_alive_by_their_loop_and_ready_by_their_work_and_jobs_are_
         liveness = probes["livenessProbe"]
         assert liveness["timeoutSeconds"] > 4, each.where
         assert liveness["periodSeconds"] * liveness["failureThreshold"] >= 60, each.where
+
+
+def test_a_container_that_fails_says_why_in_its_pods_state():
+    for each in containers(case("what is needed")):
+        assert each.container["terminationMessagePolicy"] == "FallbackToLogsOnError", each.where
 
 
 @CASES

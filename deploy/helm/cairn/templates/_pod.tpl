@@ -40,7 +40,8 @@ spec:
       type: RuntimeDefault
   terminationGracePeriodSeconds: {{ add (int $root.Values.shutdown.preStopS) (int $root.Values.shutdown.drainS) 15 }}
   {{- if not $own.serves }}
-  restartPolicy: OnFailure
+  # A pod that failed stays, with its log.
+  restartPolicy: Never
   {{- end }}
   {{- with $root.Values.image.pullSecrets }}
   imagePullSecrets:
@@ -115,6 +116,7 @@ Steps differ in image, command, settings and resources. What they share, such as
 name: {{ .step.name }}
 image: {{ include "cairn.image" (dict "root" $root "image" $own.image) }}
 imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+terminationMessagePolicy: FallbackToLogsOnError
 command: {{ toJson $own.command }}
 {{- with .step.args }}
 args: {{ toJson . }}
