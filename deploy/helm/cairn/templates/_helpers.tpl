@@ -15,11 +15,12 @@ test: {image: server, command: [python], needs: []}
 {{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* Short enough for the longest suffix, of a job that a CronJob makes. */}}
+{{/* Short enough for the longest suffix, of a job that a CronJob makes. A hash keeps names that begin alike apart. */}}
 {{- define "cairn.fullname" -}}
 {{- $name := include "cairn.name" . -}}
 {{- $release := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
-{{- default $release .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- $full := default $release .Values.fullnameOverride -}}
+{{- if gt (len $full) 40 }}{{ $full | trunc 32 | trimSuffix "-" }}-{{ $full | sha256sum | trunc 7 }}{{ else }}{{ $full }}{{ end -}}
 {{- end -}}
 
 {{/* Labels that never change: what selectors use. */}}
