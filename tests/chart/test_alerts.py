@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.chart.promtool import promtool
-from tests.chart.rendering import CHART, case, of_kind
+from tests.chart.rendering import CHART, case, objects, of_kind
 
 ALERTS = CHART / "files" / "alerts.yaml"
 TESTS = sorted((Path(__file__).parent / "alerts").glob("*.yaml"))
@@ -41,6 +41,18 @@ def test_the_alerts_fire_when_they_should_and_only_then(file):
 def test_the_alerts_are_rendered_as_they_are_written():
     (rule,) = of_kind("PrometheusRule", case("monitoring"))
     assert rule["spec"] == yaml.safe_load(ALERTS.read_text())
+
+
+def test_the_alerts_link_to_where_the_runbooks_are():
+    (rule,) = of_kind("PrometheusRule", objects({"monitoring": {"enabled": True, "runbooksUrl": "https://wiki/cairn"}}))
+    links = [
+        one["annotations"]["runbook_url"]
+        for group in rule["spec"]["groups"]
+        for one in group["rules"]
+        if "alert" in one
+    ]
+    assert links
+    assert all(link.startswith("https://wiki/cairn#cairn") for link in links)
 
 
 def test_the_dashboards_are_rendered_as_they_are_written_for_grafanas_sidecar():

@@ -187,6 +187,58 @@ def test_kafka_and_the_collector_are_reached_on_the_ports_of_their_addresses_or_
     assert [port["port"] for port in named["cairn-kafka"]["egress"][0]["ports"]] == [9096]
 
 
+@pytest.mark.parametrize(
+    ("url", "ports"),
+    [
+        ("", [6379]),
+        ("redis://redis", [6379]),
+        ("rediss://cairn@redis:6380/0", [6380]),
+        ("redis://[::1]?ssl_cert_reqs=none", [6379]),
+        ("redis+sentinel://a,b:26380,[::1]:26381/cairn/0", [26379, 26380, 26381, 6379]),
+        ("rediss+sentinel://cairn@a:26379/cairn", [26379, 6379]),
+    ],
+)
+def test_redis_is_reached_on_the_ports_of_its_url(url, ports):
+    policies = {
+        one["metadata"]["name"]: one["spec"] for one in of_kind("NetworkPolicy", objects({"redis": {"url": url}}))
+    }
+    assert [port["port"] for port in policies["cairn-redis"]["egress"][0]["ports"]] == ports
+
+
+def test_redis_is_reached_on_other_ports_that_are_named():
+    values = {"redis": {"url": "redis://redis:6380/0"}, "networkPolicy": {"redis": {"ports": [26379, 6379]}}}
+    policies = {one["metadata"]["name"]: one["spec"] for one in of_kind("NetworkPolicy", objects(values))}
+    assert [port["port"] for port in policies["cairn-redis"]["egress"][0]["ports"]] == [26379, 6379]
+
+
+def test_nobody_may_call_or_scrape_where_no_peers_are_named():
+    values = {"networkPolicy": {"grpc": {"from": []}, "metrics": {"from": []}}}
+    policies = {one["metadata"]["name"]: one["spec"] for one in of_kind("NetworkPolicy", objects(values))}
+    assert "cairn-metrics" not in policies
+    (rule,) = policies["cairn-grpc"]["ingress"]
+    # Only the pod of `helm test`.
+    (peer,) = rule["from"]
+    assert peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "test"
+
+
+def test_jobs_keep_the_pods_that_failed_and_end_before_helm_stops_waiting():
+    jobs = of_kind("Job", case("what is needed"))
+    assert len(jobs) == 2
+    for one in jobs:
+        assert one["spec"]["template"]["spec"]["restartPolicy"] == "Never"
+        # Helm's own, without --timeout.
+        assert one["spec"]["activeDeadlineSeconds"] < 300
+    for one in of_kind("CronJob", case("what is needed")):
+        job = one["spec"]["jobTemplate"]["spec"]
+        assert (job["template"]["spec"]["restartPolicy"], job["backoffLimit"]) == ("Never", 1)
+
+
+def test_long_names_that_begin_alike_stay_apart():
+    names = [{one["metadata"]["name"] for one in objects({}, name="r" * 45 + end)} for end in ("a", "b")]
+    assert len(names[0]) == len(names[1])
+    assert not names[0] & names[1]
+
+
 def test_no_secret_is_written_into_an_object():
     for name in MATRIX:
         assert not of_kind("Secret", case(name))
