@@ -23,7 +23,7 @@ from services.recommender.settings import (
     RecommenderServerSettings,
     WorkerSettings,
 )
-from tests.chart.rendering import MATRIX, Container, case, containers, pod_templates
+from tests.chart.rendering import MATRIX, Container, case, containers, objects, pod_templates
 
 CASES = pytest.mark.parametrize("name", MATRIX)
 # By the container's name.
@@ -207,6 +207,14 @@ def test_every_container_starts_with_settings_that_its_process_has_and_accepts(n
                     assert value.removeprefix("/etc/cairn/") in mounted, f"{each.where}: {key}"
                 patched.setenv(key, value.replace("/etc/cairn", str(files)))
             settings()
+
+
+def test_a_variable_of_the_chart_can_be_replaced_and_is_then_there_once():
+    # As when pods share what they compile. A list with a name twice cannot be applied by a server-side apply.
+    given = {"common": {"extraEnv": [{"name": "NUMBA_CACHE_DIR", "value": "/compiled"}]}}
+    for each in containers(objects(given)):
+        values = [one["value"] for one in each.container["env"] if one["name"] == "NUMBA_CACHE_DIR"]
+        assert values == ["/compiled"], each.where
 
 
 def test_numbers_reach_a_process_as_they_were_given():

@@ -52,7 +52,13 @@ SET_BY_THE_CHART = re.compile(
     [
         ({"kafka": {"bootstrap": ""}}, "kafka.bootstrap is empty"),
         ({"kafka": {"bootstrap": "kafka"}}, "/kafka/bootstrap"),
+        ({"kafka": {"bootstrap": "SASL_SSL://kafka:9093"}}, "/kafka/bootstrap"),
+        ({"nameOverride": "Cairn"}, "/nameOverride"),
+        ({"fullnameOverride": "9cairn"}, "/fullnameOverride"),
+        ({"image": {"registry": "https://registry.example.org"}}, "/image/registry"),
+        ({"image": {"registry": "registry.example.org/"}}, "/image/registry"),
         ({"tls": {"insecure": False}}, "accept plain text within the cluster with tls.insecure=true"),
+        ({"tls": {"secretName": "cairn-tls"}}, "tls.secretName and tls.insecure=true contradict each other"),
         ({"tls": {"clientCa": {"secretName": "clients"}}}, "tls.clientCa needs TLS"),
         ({"kafka": {"security": "ssl"}}, "must be one of 'plaintext', 'tls', 'sasl_plaintext', 'sasl_tls'"),
         ({"kafka": {"ca": {"secretName": "kafka"}}}, "kafka.security=plaintext uses no TLS"),
@@ -71,7 +77,17 @@ SET_BY_THE_CHART = re.compile(
         ({"worker": {"autoscaling": {"maxReplicas": 8}}}, "worker.autoscaling.maxReplicas is 8"),
         ({"worker": {"autoscaling": {"kind": "hpa", "minReplicas": 5}}}, "worker.autoscaling.minReplicas is 5"),
         ({"worker": {"settings": {"CAIRN_CASH_MB": 512}}}, "CAIRN_CACHE_MB"),
+        ({"worker": {"settings": {"CAIRN_CASH_MB": 512}}}, "/worker/settings"),
         ({"ingest": {"settings": {"CAIRN_CACHE_MB": 512}}}, "invalid propertyName"),
+        ({"ingest": {"autoscaling": {"enabled": True, "minReplicas": 9}}}, "ingest.autoscaling.minReplicas is 9"),
+        ({"server": {"autoscaling": {"enabled": True, "maxReplicas": 1}}}, "server.autoscaling.minReplicas is 2"),
+        ({"server": {"service": {"headless": True, "type": "LoadBalancer"}}}, "server.service.headless needs type"),
+        ({"common": {"podLabels": {"app.kubernetes.io/component": "x"}}}, "app.kubernetes.io/component"),
+        ({"common": {"extraEnv": [{"name": "CAIRN_CACHE_MB", "value": "1"}]}}, "/common/extraEnv"),
+        ({"worker": {"extraEnv": [{"name": "CAIRN_CACHE_MB", "value": "1"}]}}, "/worker/extraEnv"),
+        ({"train": {"schedule": "every day"}}, "/train/schedule"),
+        ({"networkPolicy": {"grpc": {"from": [{}]}}}, "/networkPolicy/grpc/from"),
+        ({"monitoring": {"runbooksUrl": ""}}, "/monitoring/runbooksUrl"),
         ({"server": {"settings": {"CAIRN_TENANTS": "/tmp/tenants.yaml"}}}, "invalid propertyName"),
         ({"worker": {"resources": {"limits": None}}}, "limits"),
         ({"replicas": 2}, "additional properties 'replicas' not allowed"),
@@ -87,6 +103,28 @@ def test_a_wrong_value_is_refused_with_the_reason(values, reason):
     with pytest.raises(HelmError) as refused:
         render(values)
     assert reason in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["9", "my.cairn"])
+def test_a_release_whose_name_cannot_begin_a_services_name_is_refused_with_the_remedy(name):
+    with pytest.raises(HelmError, match="set fullnameOverride"):
+        render({}, name)
+    assert render({"fullnameOverride": "cairn"}, name)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"train": {"schedule": "@weekly"}},
+        {"train": {"schedule": "*/15 1-5 ? jan,FEB MON-FRI"}},
+        {"image": {"registry": "localhost:5000/district/cairn"}},
+        {"kafka": {"bootstrap": "[::1]:9092,kafka-1.example.org:9093"}},
+        {"redis": {"url": "rediss+sentinel://cairn@a:26379,[::1]:26379/cairn/0?sentinel_username=x"}},
+    ],
+    ids=str,
+)
+def test_an_unusual_value_that_is_right_is_accepted(values):
+    assert render(values)
 
 
 def resolved(schema: dict[str, Any]) -> dict[str, Any]:
@@ -136,7 +174,8 @@ def test_every_setting_of_a_process_can_be_set_and_no_other(role):
     settings = ROLES[role]
     assert settings is not None
     names = {f"CAIRN_{field.upper()}" for field in settings.model_fields}
-    allowed = SCHEMA["properties"][role]["properties"]["settings"]["propertyNames"]["enum"]
+    # Within allOf, for the message to say of which role's settings it speaks.
+    allowed = SCHEMA["properties"][role]["properties"]["settings"]["allOf"][0]["propertyNames"]["enum"]
     assert allowed == sorted(name for name in names if not SET_BY_THE_CHART.fullmatch(name))
 
 

@@ -77,6 +77,9 @@ labels:
 {{- if not (or $values.tls.secretName $values.tls.insecure) -}}
 {{- fail "tls.secretName is empty: name a Secret with tls.crt and tls.key, or accept plain text within the cluster with tls.insecure=true" -}}
 {{- end -}}
+{{- if and $values.tls.secretName $values.tls.insecure -}}
+{{- fail "tls.secretName and tls.insecure=true contradict each other: remove one" -}}
+{{- end -}}
 {{- if and $values.tls.clientCa.secretName (not $values.tls.secretName) -}}
 {{- fail "tls.clientCa needs TLS: set tls.secretName too" -}}
 {{- end -}}
@@ -91,6 +94,24 @@ labels:
 {{- end -}}
 {{- if and (eq $autoscaling.kind "none") (gt (int $values.worker.replicas) $partitions) -}}
 {{- fail (printf "worker.replicas is %d and topics.partitions %d: a worker without a partition is idle. Lower the first, or add partitions (cairn topics repartition) and raise the second" (int $values.worker.replicas) $partitions) -}}
+{{- end -}}
+{{- $name := include "cairn.fullname" . -}}
+{{- if not (regexMatch "^[a-z][-a-z0-9]*$" $name) -}}
+{{- fail (printf "%s cannot begin the name of a Service, which is a lower-case letter, then letters, digits and hyphens: set fullnameOverride" $name) -}}
+{{- end -}}
+{{- range $role := list "ingest" "server" -}}
+{{- with (index $values $role).autoscaling -}}
+{{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) -}}
+{{- fail (printf "%s.autoscaling.minReplicas is %d and maxReplicas %d: raise the second" $role (int .minReplicas) (int .maxReplicas)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $role := list "ingest" "catalog" "server" -}}
+{{- with (index $values $role).service -}}
+{{- if and .headless (ne .type "ClusterIP") -}}
+{{- fail (printf "%s.service.headless needs type ClusterIP, not %s: a load balancer has an address" $role .type) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- if not (or $values.redis.url $values.redis.secretName) -}}
 {{- fail "redis.url and redis.secretName are empty: set redis.url, or redis.secretName to a Secret with the URL" -}}

@@ -222,8 +222,13 @@ volumeMounts:
 {{- end -}}
 {{- if $root.Values.tls.clientCa.secretName }}{{ $_ := set $set "CAIRN_TLS_CLIENT_CA" "/etc/cairn/client-ca.crt" }}{{ end -}}
 {{- end -}}
-- {name: HOME, value: /tmp}
-- {name: NUMBA_CACHE_DIR, value: /tmp/numba}
+{{- $given := list }}
+{{- range .extra }}{{ $given = append $given .name }}{{ end }}
+{{- range $name, $value := dict "HOME" "/tmp" "NUMBA_CACHE_DIR" "/tmp/numba" }}
+{{- if not (has $name $given) }}
+- {name: {{ $name }}, value: {{ $value }}}
+{{- end }}
+{{- end }}
 {{- if has "redis" $own.needs }}
 {{- if $root.Values.redis.url }}
 - {name: CAIRN_REDIS, value: {{ $root.Values.redis.url | quote }}}
