@@ -279,5 +279,11 @@ def test_the_notes_name_what_there_is():
     notes = render(MATRIX["TLS"])["cairn/templates/NOTES.txt"]
     assert "cairn-server.learning.svc:50051" in notes
     assert "over TLS" in notes
+    assert "a Secret cairn-tenants with the key tenants.yaml." in notes
+    assert "until there is cairn-redis with the key url." in notes
+    assert "set networkPolicy.redis.ports" in notes
+    given = render(MATRIX["Redis with a password in a file"])["cairn/templates/NOTES.txt"]
+    assert "a Secret cairn-tenants with the key tenants.yaml, and redis with password." in given
+    assert "CreateContainerConfigError" not in given
     assert "create job --from=cronjob/cairn-train" in notes
     assert "in plain text" in render({})["cairn/templates/NOTES.txt"]
