@@ -42,7 +42,7 @@ class Cluster:
         """Start it and return once it can run pods.
 
         Args:
-            progress: is told what is ready.
+            progress: called with a line for each step that is done.
 
         Raises:
             ComponentFailedError: when a part exits or is not ready in time.

@@ -66,7 +66,7 @@ def build(progress: Callable[[str], None]) -> Path:
     """Build the programs that have not been built, at a low priority, and return their folder.
 
     Args:
-        progress: is told what is being built.
+        progress: called with the name of each program before it is built.
 
     Raises:
         StackError: when Go fails.

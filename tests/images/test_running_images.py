@@ -179,7 +179,7 @@ def test_every_process_becomes_ready_in_its_image_and_ends_on_sigterm(engine, ka
         for name, url in started:
             wait(partial(answers, url), engine, name, "ready")
         for name, _ in started:
-            told = time.monotonic()
+            asked_s = time.monotonic()
             engine.run("kill", "--signal", "TERM", name)
             assert engine.run("wait", name) == "0", logs(engine, name)
-            assert time.monotonic() - told < _STOP_S, name
+            assert time.monotonic() - asked_s < _STOP_S, name

@@ -53,10 +53,10 @@ def test_without_a_file_the_url_is_used_as_it_is():
 def test_a_password_file_that_does_not_fit_the_url_is_refused(url, said, file):
     with pytest.raises(ValidationError) as refused:
         RedisSettings(redis=url, redis_password_file=file)
-    told = wrong_settings(refused.value)
-    assert re.search(said, told)
-    assert "inside" not in told
-    assert "s@cret" not in told
+    message = wrong_settings(refused.value)
+    assert re.search(said, message)
+    assert "inside" not in message
+    assert "s@cret" not in message
 
 
 def test_a_password_file_that_cannot_be_read_is_named(tmp_path):
