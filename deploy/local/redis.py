@@ -57,7 +57,7 @@ class RedisServer:
         ]
         self._child = Child(Command("redis", arguments, self._log))
         try:
-            self._child.wait_ready(lambda: _answers(self.url), _READY_DEADLINE_S)
+            self._child.wait_ready(lambda: answers(self.url), _READY_DEADLINE_S)
         except BaseException:
             self._child.stop()
             raise
@@ -114,9 +114,12 @@ def _said(executable: str) -> str:
     return subprocess.run([executable, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether a Redis answers, if only to ask for a password."""
     try:
         with redis.Redis.from_url(url, socket_timeout=1.0, socket_connect_timeout=1.0) as client:
             return bool(client.ping())
+    except redis.exceptions.AuthenticationError:
+        return True
     except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, redis.exceptions.BusyLoadingError):
         return False

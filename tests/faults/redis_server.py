@@ -10,7 +10,7 @@ from pathlib import Path
 import redis
 
 from deploy.kafka.certificates import Signed
-from deploy.local.redis import binary
+from deploy.local.redis import answers, binary
 from deploy.processes import LOOPBACK, Child, Command, free_port
 from tests.faults.proxy import TcpProxy
 
@@ -111,7 +111,7 @@ class DurableRedis:
         ]
         log = self.directory.with_name(f"{self.directory.name}.log")
         self._child = Child(Command("redis", arguments, log))
-        self._child.wait_ready(self._answers, _READY_DEADLINE_S)
+        self._child.wait_ready(lambda: answers(self.url), _READY_DEADLINE_S)
 
     def client(self) -> redis.Redis:
         """A client that reconnects."""
@@ -154,10 +154,3 @@ class DurableRedis:
             base = base_bytes if file.name == "appendonly.aof" else 0
             opened.truncate(int(size - (size - base) * share))
         return size - file.stat().st_size
-
-    def _answers(self) -> bool:
-        try:
-            with redis.Redis.from_url(self.url, socket_timeout=1.0, socket_connect_timeout=1.0) as client:
-                return bool(client.ping())
-        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, redis.exceptions.BusyLoadingError):
-            return False

@@ -11,7 +11,7 @@ from contextlib import aclosing
 import pytest
 import redis
 
-from deploy.local.redis import binary
+from deploy.local.redis import answers, binary
 from deploy.processes import LOOPBACK, Child, Command, ComponentFailedError, free_port
 from services.ingest.adapters.redis_recent_events import RedisRecentEvents
 from services.recommender.adapters.redis.connection import RedisConnection
@@ -51,22 +51,12 @@ def start(tmp_path):
         arguments = [binary(), *first, "--port", str(port), "--dir", str(folder), "--save", "", *options]
         child = Child(Command("redis", arguments, folder / "redis.log"))
         children.append(child)
-        child.wait_ready(lambda: answers(port), READY_S)
+        child.wait_ready(lambda: answers(f"redis://{LOOPBACK}:{port}"), READY_S)
         return child, port
 
     yield start
     for child in children:
         child.stop()
-
-
-def answers(port):
-    try:
-        with redis.Redis(port=port) as client:
-            return client.ping()
-    except redis.exceptions.AuthenticationError:
-        return True
-    except redis.exceptions.ConnectionError:
-        return False
 
 
 async def until(condition, deadline_s=FAILOVER_S):

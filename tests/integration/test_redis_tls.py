@@ -7,10 +7,9 @@ from contextlib import ExitStack, aclosing
 from pathlib import Path
 
 import pytest
-import redis
 
 from deploy.kafka.certificates import Authority
-from deploy.local.redis import binary
+from deploy.local.redis import answers, binary
 from deploy.processes import LOOPBACK, Child, Command, free_port
 from services.ingest.adapters.redis_recent_events import RedisRecentEvents
 from services.recommender.adapters.redis.connection import RedisConnection
@@ -60,7 +59,7 @@ class TlsServers:
         arguments = [str(self._executable), *options, "--port", str(port), "--dir", str(folder), "--bind", LOOPBACK]
         child = Child(Command("redis", arguments, folder / "redis.log"))
         self._running.callback(child.stop)
-        child.wait_ready(lambda: answers(port), READY_S)
+        child.wait_ready(lambda: answers(f"redis://{LOOPBACK}:{port}"), READY_S)
 
 
 @pytest.fixture(params=[PROXY, "redis-server", "valkey-server"])
@@ -71,16 +70,6 @@ def servers(request, tmp_path):
     servers = TlsServers(request.param, tmp_path)
     yield servers
     servers.close()
-
-
-def answers(port):
-    try:
-        with redis.Redis(port=port) as plain:
-            return plain.ping()
-    except redis.exceptions.AuthenticationError:
-        return True
-    except redis.exceptions.ConnectionError:
-        return False
 
 
 async def pong(url):
