@@ -100,7 +100,7 @@ async def test_after_the_log_was_recreated_waiting_is_counted_from_the_start():
 async def test_without_an_answer_there_are_no_figures_and_the_exporter_is_not_ready(error):
     world, registry = World(epoch_1={0: 2}), CollectorRegistry()
     world.ends = {0: 5}
-    exporter = LagExporter(world.reader(), every_s=1.0, registry=registry)
+    exporter = LagExporter(world.reader(), registry)
 
     def records():
         return registry.get_sample_value("cairn_lag_records", {"epoch": "1", "partition": "0"})
@@ -119,7 +119,7 @@ async def test_without_an_answer_there_are_no_figures_and_the_exporter_is_not_re
 async def test_figures_of_an_epoch_that_is_gone_are_gone():
     world, registry = World(epoch_1={0: 2}, epoch_2={0: 2}), CollectorRegistry()
     world.ends = {0: 5}
-    exporter = LagExporter(world.reader(), every_s=1.0, registry=registry)
+    exporter = LagExporter(world.reader(), registry)
     await exporter.refresh()
     del world.positions[1]
     await exporter.refresh()
@@ -142,7 +142,7 @@ async def test_figures_of_the_store_are_exported_while_it_answers():
         "cairn_redis_evicted_keys_total",
         "cairn_commits_refused_total",
     )
-    exporter = StoreExporter(figures, every_s=1.0, registry=registry)
+    exporter = StoreExporter(figures, registry)
     shown = []
     for refresh in (None, exporter.refresh, exporter.refresh):
         if refresh is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import aclosing
 
@@ -25,9 +26,16 @@ async def run_lag_exporter(settings: LagSettings) -> None:
     """
     async with aclosing(state_store(settings.redis_url, settings.redis_timeout_s)) as store:
         read = ReadLag(KafkaLog(settings.connection), store.epochs, time.monotonic)
-        exporter = LagExporter(read, every_s=settings.lag_every_s)
-        of_store = StoreExporter(store.figures, every_s=settings.lag_every_s)
+        exporter = LagExporter(read)
+        of_store = StoreExporter(store.figures)
+
+        async def keep_fresh() -> None:
+            while True:
+                await exporter.refresh()
+                await of_store.refresh()
+                await asyncio.sleep(settings.lag_every_s)
+
         report_expiry("CAIRN_KAFKA_CERTIFICATE", settings.kafka_certificate)
         server = serve_http("lag", settings.metrics_port, settings.metrics_host, lambda: exporter.ready)
         announce("lag", f"{settings.metrics_host}:{server.server_port}", settings.address_file)
-        await run_until_stopped([exporter.run(), of_store.run()])
+        await run_until_stopped([keep_fresh()])

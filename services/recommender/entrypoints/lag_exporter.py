@@ -6,8 +6,6 @@ consumer group's lag is no substitute, as each epoch has a group of its own.
 
 from __future__ import annotations
 
-import asyncio
-
 import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, Gauge
 
@@ -18,16 +16,15 @@ _log = structlog.get_logger(__name__)
 
 
 class LagExporter:
-    """Reads the lag at intervals.
+    """Keeps the lag of the last reading.
 
     Attributes:
         ready: whether the last attempt could read it.
     """
 
-    def __init__(self, read: ReadLag, *, every_s: float, registry: CollectorRegistry = REGISTRY) -> None:
-        """Args: `read`; `every_s`, seconds between two attempts; `registry` of the metrics."""
+    def __init__(self, read: ReadLag, registry: CollectorRegistry = REGISTRY) -> None:
+        """Args: `read`; `registry` of the metrics."""
         self._read = read
-        self._every_s = every_s
         self.ready = False
         self._records = Gauge(
             "cairn_lag_records",
@@ -41,12 +38,6 @@ class LagExporter:
             ["epoch", "partition"],
             registry=registry,
         )
-
-    async def run(self) -> None:
-        """Read for ever."""
-        while True:
-            await self.refresh()
-            await asyncio.sleep(self._every_s)
 
     async def refresh(self) -> None:
         """Read once. Without an answer there are no figures, rather than old ones: nothing is scaled by them."""

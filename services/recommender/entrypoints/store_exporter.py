@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -14,22 +13,13 @@ from services.recommender.application.ports.state_store import StoreFigures
 
 
 class StoreExporter(Collector):
-    """Reads the figures at intervals. While the store does not answer there are none."""
+    """Keeps the figures of the last reading. While the store does not answer there are none."""
 
-    def __init__(
-        self, read: Callable[[], Awaitable[StoreFigures]], *, every_s: float, registry: CollectorRegistry = REGISTRY
-    ) -> None:
-        """Args: `read`; `every_s`, seconds between two attempts; `registry` of the metrics."""
+    def __init__(self, read: Callable[[], Awaitable[StoreFigures]], registry: CollectorRegistry = REGISTRY) -> None:
+        """Args: `read`; `registry` of the metrics."""
         self._read = read
-        self._every_s = every_s
         self._found: StoreFigures | None = None
         registry.register(self)
-
-    async def run(self) -> None:
-        """Read for ever."""
-        while True:
-            await self.refresh()
-            await asyncio.sleep(self._every_s)
 
     async def refresh(self) -> None:
         """Read once."""
