@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import threading
 import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Self
 
 from cairn.v1.ingest_pb2 import EventSubmission
 from services.common.kafka.envelope import LEARNER_EVENTS
@@ -30,7 +28,6 @@ READERS_LEARNERS = [f"learner-{number}" for number in range(5)]
 _ENDLESS = 1_000_000
 _SENT_DEADLINE_S = 300.0
 _DRAINED_DEADLINE_S = 120.0
-_SAMPLE_EVERY_S = 0.02
 # Each load has a seed of its own, so that no event has the id of another.
 _seeds = itertools.count(1)
 
@@ -123,41 +120,6 @@ def reading(site: Site, *, readers: int = 2) -> Iterator[list[Reader]]:
 def answers_of(readers: list[Reader]) -> Counter[str]:
     """The answers that readers got, by gRPC status."""
     return sum((reader.answers for reader in readers), Counter())
-
-
-class Unread:
-    """While the block runs, the longest time in which a partition's position stood still.
-
-    Attributes:
-        longest_s: that time.
-        partition: the partition.
-    """
-
-    def __init__(self, site: Site) -> None:
-        """Args: `site`, whose served epoch is watched; records must come all the time."""
-        self._site, self._epoch = site, site.current_epoch()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self.longest_s, self.partition = 0.0, -1
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        moved: dict[int, tuple[int, float]] = {}
-        while not self._stopping.wait(_SAMPLE_EVERY_S):
-            for partition, position in self._site.positions(self._epoch).items():
-                now_s = time.monotonic()
-                before, since_s = moved.get(partition, (-1, now_s))
-                if now_s - since_s > self.longest_s:
-                    self.longest_s, self.partition = now_s - since_s, partition
-                if position != before:
-                    moved[partition] = (position, now_s)
 
 
 def account(site: Site, *, replay: bool = False) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.kubernetes.load import Unread, account, answers_of, load, reading
+from tests.faults.unread import Unread
+from tests.kubernetes.load import account, answers_of, load, reading
 from tests.kubernetes.release import NAMESPACE, READY_DEADLINE_S, until
 from tests.kubernetes.results import check, must
 from tests.kubernetes.site import Site
@@ -21,7 +22,8 @@ def rolling_workers(site: Site) -> str:
     site.apply(worker=_TWO, ingest=_TWO)
     with load(site, per_s=_PER_S, senders=_SENDERS) as sent:
         sent.wait_acknowledged(2 * _PER_S)
-        with Unread(site) as unread:
+        epoch = site.current_epoch()
+        with Unread(lambda: site.positions(epoch)) as unread:
             _restart(site, "worker")
         rate = sent.stop()
     figures = account(site)
