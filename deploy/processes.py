@@ -175,6 +175,45 @@ class Child:
         return f"ended with exit code {code}"
 
 
+def output_of(
+    command: Sequence[str | Path],
+    *,
+    what: str,
+    environment: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+    given: str | None = None,
+    timeout_s: float | None = None,
+) -> str:
+    """The standard output of a program that ends by itself.
+
+    Args:
+        command: the program and its arguments.
+        what: its name for people, for the message.
+        environment: variables in addition to this process's own.
+        directory: working directory; None: that of this process.
+        given: its standard input.
+        timeout_s: how long it may take; None: for ever.
+
+    Raises:
+        StackError: when it fails; the message has the last lines of what it printed.
+        subprocess.TimeoutExpired: when it takes longer. It is killed.
+    """
+    done = subprocess.run(
+        command,
+        env=os.environ | dict(environment or {}),
+        cwd=directory,
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    if done.returncode:
+        lines = (done.stdout + done.stderr).strip().splitlines()[-_LAST_LINES:]
+        raise StackError("\n".join([f"{what} failed:", *lines]))
+    return done.stdout
+
+
 def last_lines(log: Path) -> str:
     """The last lines of a log with a heading, for the message about a failed component."""
     try:

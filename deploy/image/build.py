@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from deploy.processes import BadInputError, StackError
+from deploy.processes import BadInputError, StackError, output_of
 
 # The extra of `cairn` that each image installs.
 ROLES: Mapping[str, str] = {
@@ -62,13 +62,8 @@ class Engine:
         """
         command, *rest = arguments
         limits = _LIMITS if command in ("build", "run") else ()
-        done = subprocess.run(
-            [self.program, command, *limits, *rest], capture_output=True, text=True, cwd=directory, check=False
-        )
-        if done.returncode:
-            lines = (done.stdout + done.stderr).strip().splitlines()[-_LAST_LINES:]
-            raise StackError("\n".join([f"{Path(self.program).name} {command} failed:", *lines]))
-        return done.stdout.strip()
+        what = f"{Path(self.program).name} {command}"
+        return output_of([self.program, command, *limits, *rest], what=what, directory=directory).strip()
 
     def has(self, image: str) -> bool:
         """Whether an image is stored on this machine."""

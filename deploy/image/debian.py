@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
 from deploy.image.build import Engine, Report, ToolMissingError
-from deploy.processes import StackError
+from deploy.processes import output_of
 
 _SUITE = "bookworm"
 _PACKAGES = (
@@ -63,9 +62,6 @@ def debian_base(engine: Engine, report: Report) -> str:
         hooks = [f"--extract-hook={hook}" for hook in _HOOKS]
         include = f"--include={','.join(_PACKAGES)}"
         command = [program, "--variant=extract", include, f"--hook-dir={_MERGED_USR}", *hooks, _SUITE, str(archive)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            lines = done.stderr.strip().splitlines()[-8:]
-            raise StackError("\n".join(["mmdebstrap failed:", *lines]))
+        output_of(command, what="mmdebstrap")
         engine.import_base(archive, image)
     return image

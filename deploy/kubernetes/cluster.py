@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from deploy.kubernetes import control_plane, node
 from deploy.kubernetes.api import Api
-from deploy.processes import StackError
+from deploy.kubernetes.parts import Parts
+from deploy.processes import output_of
 
 _COMMAND_DEADLINE_S = 900.0
 
@@ -28,8 +28,9 @@ class Cluster:
         """Args: `programs`, the folder of the programs; `directory`, as given to `isolation.enter`."""
         who = control_plane.identities(directory / "identities", node.ADDRESS, node.NAME)
         self._programs = programs
-        self._control_plane = control_plane.ControlPlane(programs, directory, who, node.ADDRESS)
-        self._node = node.Node(programs, directory, who, self.api)
+        self._parts = Parts(directory)
+        self._control_plane = control_plane.ControlPlane(programs, self._parts, who, node.ADDRESS)
+        self._node = node.Node(programs, self._parts, who, self.api)
         self.configuration = who.clients["administrator"]
         self.address = node.ADDRESS
 
@@ -61,13 +62,11 @@ class Cluster:
 
     def check_running(self) -> None:
         """Raise ComponentFailedError when a part has exited."""
-        self._control_plane.check_running()
-        self._node.check_running()
+        self._parts.check_running()
 
     def stop(self) -> None:
         """Stop it. Safe to call again."""
-        self._node.stop()
-        self._control_plane.stop()
+        self._parts.stop()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -87,15 +86,10 @@ class Cluster:
         Raises:
             StackError: when it fails; the message is its own.
         """
-        done = subprocess.run(
-            [str(self._programs / "kubectl"), *arguments],
-            env=os.environ | self.environment,
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=_COMMAND_DEADLINE_S,
-            check=False,
+        return output_of(
+            [self._programs / "kubectl", *arguments],
+            what=f"kubectl {' '.join(arguments)}",
+            environment=self.environment,
+            given=given,
+            timeout_s=_COMMAND_DEADLINE_S,
         )
-        if done.returncode:
-            raise StackError(f"kubectl {' '.join(arguments)} failed: {done.stderr.strip()}")
-        return done.stdout

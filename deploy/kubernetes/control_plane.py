@@ -9,7 +9,8 @@ from pathlib import Path
 
 from deploy.kafka.certificates import Authority, Signed
 from deploy.kubernetes.api import Api
-from deploy.processes import LOOPBACK, Child, Command, accepts_connections
+from deploy.kubernetes.parts import Parts
+from deploy.processes import LOOPBACK, Child, accepts_connections
 
 PORT = 6443
 SERVICE_ADDRESSES = "10.96.0.0/16"
@@ -74,17 +75,16 @@ def identities(directory: Path, address: str, node: str) -> Identities:
 class ControlPlane:
     """It listens on every address of a network that is the cluster's own, on the usual ports."""
 
-    def __init__(self, programs: Path, directory: Path, identities: Identities, address: str) -> None:
+    def __init__(self, programs: Path, parts: Parts, identities: Identities, address: str) -> None:
         """Prepare it.
 
         Args:
             programs: the folder of the programs.
-            directory: for data and logs.
+            parts: of the cluster; their folder also takes the data.
             identities: who speaks with whom.
             address: the node's, where the API server can be reached.
         """
-        self._programs, self._directory, self._identities, self._address = programs, directory, identities, address
-        self._children: list[Child] = []
+        self._programs, self._parts, self._identities, self._address = programs, parts, identities, address
         self.api = Api(LOOPBACK, PORT, str(identities.authority.certificate), identities.administrator)
 
     def start(self) -> None:
@@ -96,7 +96,7 @@ class ControlPlane:
         etcd = self._start(
             "etcd",
             {
-                "data-dir": self._directory / "etcd",
+                "data-dir": self._parts.directory / "etcd",
                 "listen-client-urls": f"http://{LOOPBACK}:{_ETCD_PORT}",
                 "advertise-client-urls": f"http://{LOOPBACK}:{_ETCD_PORT}",
                 # The data need not survive a power cut.
@@ -109,16 +109,6 @@ class ControlPlane:
         self._start("kube-controller-manager", self._controller_options())
         scheduler = self._identities.clients["scheduler"]
         self._start("kube-scheduler", {**_known_as(scheduler), "bind-address": LOOPBACK, "leader-elect": "false"})
-
-    def check_running(self) -> None:
-        """Raise ComponentFailedError when a part has exited."""
-        for child in self._children:
-            child.check_running()
-
-    def stop(self) -> None:
-        """Stop every part, etcd last. Safe to call again."""
-        for child in reversed(self._children):
-            child.stop()
 
     def _server_options(self) -> dict[str, object]:
         who = self._identities
@@ -161,9 +151,7 @@ class ControlPlane:
 
     def _start(self, program: str, options: Mapping[str, object]) -> Child:
         arguments = [str(self._programs / program), *(f"--{name}={value}" for name, value in options.items())]
-        child = Child(Command(program, arguments, self._directory / f"{program}.log", grace_s=5.0))
-        self._children.append(child)
-        return child
+        return self._parts.start(program, arguments)
 
 
 def _known_as(configuration: Path) -> dict[str, object]:

@@ -11,8 +11,9 @@ from typing import Any
 from deploy.kubernetes import names, pause_image
 from deploy.kubernetes.api import Api, ApiError
 from deploy.kubernetes.control_plane import SERVICE_ADDRESSES, Identities
+from deploy.kubernetes.parts import Parts
 from deploy.kubernetes.programs import PLUGINS
-from deploy.processes import LOOPBACK, Child, Command, StackError
+from deploy.processes import LOOPBACK, output_of
 
 NAME = "node"
 ADDRESS = "10.245.0.1"
@@ -28,24 +29,24 @@ _READY_DEADLINE_S = 120.0
 class Node:
     """The only node of a cluster, in namespaces that `isolation.enter` furnished."""
 
-    def __init__(self, programs: Path, directory: Path, identities: Identities, api: Api) -> None:
+    def __init__(self, programs: Path, parts: Parts, identities: Identities, api: Api) -> None:
         """Prepare it.
 
         Args:
             programs: the folder of the programs.
-            directory: for settings, data and logs.
+            parts: of the cluster; their folder also takes settings and data.
             identities: who speaks with whom.
             api: of the control plane.
         """
-        self._programs, self._directory, self._identities, self._api = programs, directory, identities, api
-        self._children: list[Child] = []
+        self._programs, self._parts, self._identities, self._api = programs, parts, identities, api
+        self._directory = parts.directory
 
     def start_runtime(self) -> None:
         """Make the network and start the container runtime; return once images can be imported."""
         _make_bridge()
         network = self._write("network/10-bridge.conflist", json.dumps(_network()))
         settings = self._write("containerd.toml", _runtime(network.parent, self._directory / "containerd"))
-        runtime = self._start("containerd", ["containerd", "--config", str(settings)])
+        runtime = self._parts.start("containerd", ["containerd", "--config", str(settings)])
         runtime.wait_ready(lambda: _answers("ctr", "--address", _SOCKET, "version"), _READY_DEADLINE_S)
         pause = self._directory / "pause.tar"
         pause_image.write(self._programs / "pause", pause, _PAUSE, platform.machine())
@@ -58,7 +59,7 @@ class Node:
             ComponentFailedError: when a part exits or is not ready in time.
         """
         clients = self._identities.clients
-        kubelet = self._start(
+        kubelet = self._parts.start(
             "kubelet",
             [
                 str(self._programs / "kubelet"),
@@ -69,7 +70,7 @@ class Node:
             ],
         )
         proxy = self._write("proxy.json", json.dumps(_proxy(clients["proxy"])))
-        self._start("kube-proxy", [str(self._programs / "kube-proxy"), f"--config={proxy}"])
+        self._parts.start("kube-proxy", [str(self._programs / "kube-proxy"), f"--config={proxy}"])
         names.Names(self._api).start(ADDRESS)
         kubelet.wait_ready(self._ready, _READY_DEADLINE_S)
 
@@ -79,24 +80,8 @@ class Node:
         Raises:
             StackError: when the archive cannot be read.
         """
-        done = subprocess.run(
-            ["ctr", "--address", _SOCKET, "--namespace", "k8s.io", "images", "import", str(archive)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise StackError(f"containerd could not import {archive}: {done.stderr[-2000:]}")
-
-    def check_running(self) -> None:
-        """Raise ComponentFailedError when a part has exited."""
-        for child in self._children:
-            child.check_running()
-
-    def stop(self) -> None:
-        """Stop the kubelet and the container runtime. Pods run on until the namespaces end."""
-        for child in reversed(self._children):
-            child.stop()
+        command = ["ctr", "--address", _SOCKET, "--namespace", "k8s.io", "images", "import", str(archive)]
+        output_of(command, what=f"containerd's import of {archive}")
 
     def _ready(self) -> bool:
         try:
@@ -141,11 +126,6 @@ class Node:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(content, encoding="utf-8")
         return file
-
-    def _start(self, name: str, arguments: list[str]) -> Child:
-        child = Child(Command(name, arguments, self._directory / f"{name}.log", grace_s=5.0))
-        self._children.append(child)
-        return child
 
 
 def _make_bridge() -> None:

@@ -6,12 +6,11 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 from deploy.kubernetes import isolation
-from deploy.processes import StackError
+from deploy.processes import StackError, output_of
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cairn"
 PLUGINS = Path("/usr/lib/cni")
@@ -79,16 +78,12 @@ def build(progress: Callable[[str], None]) -> Path:
         progress(f"building {name} ({number} of {len(wanted)}; about 10 minutes of processor time in all)")
         # Built under another name: a program that exists is complete.
         arriving = programs / f".{name}.{os.getpid()}"
-        built = subprocess.run(
+        output_of(
             [*_BUILD, "-ldflags", _linking(), "-o", arriving, package],
-            cwd=_MODULE / module,
-            env=os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"},
-            capture_output=True,
-            text=True,
-            check=False,
+            what=f"building {name} with Go",
+            environment={"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"},
+            directory=_MODULE / module,
         )
-        if built.returncode:
-            raise StackError(f"Go could not build {name}: {built.stderr[-2000:]}")
         arriving.rename(programs / name)
     return programs
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -13,6 +11,7 @@ from typing import Any
 
 from deploy.kubernetes import programs
 from deploy.kubernetes.cluster import Cluster
+from deploy.processes import output_of
 from tests.kubernetes.results import CheckFailedError
 
 CHART = Path(__file__).parents[2] / "deploy" / "helm" / "cairn"
@@ -23,10 +22,6 @@ READY_DEADLINE_S = 600.0
 
 _POLL_S = 0.2
 _HELM_DEADLINE_S = READY_DEADLINE_S + 120.0
-
-
-class HelmError(CheckFailedError):
-    """A helm command failed; the message is its own."""
 
 
 class Release:
@@ -41,20 +36,15 @@ class Release:
         """The output of a command.
 
         Raises:
-            HelmError: when it fails.
+            StackError: when it fails; the message is helm's.
         """
         own = {f"HELM_{name}_HOME": str(self._directory / name.lower()) for name in ("CACHE", "CONFIG", "DATA")}
-        done = subprocess.run(
-            [str(programs.folder() / "helm"), *arguments, "--namespace", NAMESPACE],
-            env=os.environ | self.cluster.environment | own,
-            capture_output=True,
-            text=True,
-            timeout=_HELM_DEADLINE_S,
-            check=False,
+        return output_of(
+            [programs.folder() / "helm", *arguments, "--namespace", NAMESPACE],
+            what=f"helm {arguments[0]}",
+            environment=self.cluster.environment | own,
+            timeout_s=_HELM_DEADLINE_S,
         )
-        if done.returncode:
-            raise HelmError(f"helm {arguments[0]} failed: {done.stderr.strip()}")
-        return done.stdout
 
     def apply(self, values: Mapping[str, object], *, wait: bool = True) -> None:
         """Install the chart with these values, or upgrade to them."""

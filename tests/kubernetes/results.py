@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from deploy.processes import StackError
+
 if TYPE_CHECKING:
     from tests.kubernetes.site import Site
 
@@ -62,7 +64,11 @@ class Results:
             figures = each.run(site)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong, the next check is run.
             self.failed.append(each.name)
-            said = str(error) if isinstance(error, CheckFailedError) else "".join(traceback.format_exception(error))
+            said = (
+                str(error)
+                if isinstance(error, CheckFailedError | StackError)
+                else "".join(traceback.format_exception(error))
+            )
             tell(f"FAILED after {time.monotonic() - begun_s:.0f} s: {each.sentence} ({each.name}): {said}")
             site.tell_state()
         else:

@@ -6,7 +6,6 @@ import asyncio
 import copy
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from typing import Any
 from deploy.kafka.cluster import KafkaCluster
 from deploy.kubernetes.cluster import Cluster
 from deploy.local.stack import KAFKA_LIBRARIES
-from deploy.processes import StackError
+from deploy.processes import StackError, output_of
 from services.common.auth.api_keys import create_api_key
 from services.common.auth.tenant import ALL_SCOPES
 from services.common.kafka.connection import topic_end_offsets
@@ -143,24 +142,19 @@ class Site:
 
     def cairn(self, *words: str, **settings: str) -> str:
         """The output of a `cairn` command on the node."""
-        done = subprocess.run(
+        return output_of(
             [sys.executable, "-m", "services.cli", *words],
-            env=os.environ
-            | {
+            what=f"cairn {' '.join(words)}",
+            environment={
                 "CAIRN_KAFKA": self.kafka.connection.bootstrap_servers,
                 "CAIRN_REDIS": self.redis.url,
                 "CAIRN_TENANTS": str(self.tenants_file),
                 "CAIRN_BUNDLES": str(self.bundles),
                 "CAIRN_API_KEY": self.api_key,
-            }
-            | settings,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
+                **settings,
+            },
+            timeout_s=300,
         )
-        must(done.returncode == 0, f"cairn {' '.join(words)} ended with {done.returncode}: {done.stderr.strip()}")
-        return done.stdout
 
     @property
     def bundles(self) -> Path:
