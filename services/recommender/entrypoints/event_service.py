@@ -168,6 +168,8 @@ class EventService(mode.Service):
                         fetching = asyncio.create_task(self._fetch())
                     async with self._folding:
                         await self._fold_fetched(fetched)
+                    # Stopping waits for the batch, not for this: aiokafka waits for a broker that is away.
+                    await self._commit_to_kafka_when_due()
                 except _TRANSIENT as error:
                     if not self._waits_out(error):
                         raise
@@ -285,9 +287,6 @@ class EventService(mode.Service):
         for partition, behind in lag.items():
             if not behind:
                 self._progressed_at_s[partition] = now_s
-        if self._consumer.group is not None and now_s - self._kafka_committed_at_s >= _KAFKA_COMMIT_EVERY_S:
-            self._kafka_committed_at_s = now_s
-            await self._commit_to_kafka()
 
     def _name_full(self, report: FoldReport) -> None:
         """Name each learner who has no room for a new skill, once."""
@@ -310,6 +309,14 @@ class EventService(mode.Service):
             }
             for traceparent in one.batch.traceparents.values():
                 self._observers.traces.record("fold", traceparent, began_ns=one.fetched_at_ns, attributes=attributes)
+
+    async def _commit_to_kafka_when_due(self) -> None:
+        now_s = self._clock_s()
+        due = now_s - self._kafka_committed_at_s >= _KAFKA_COMMIT_EVERY_S
+        # A rebalance commits by itself, and partitions may be taken away at any moment during one.
+        if due and self._consumer.group is not None and not self._rebalancing:
+            self._kafka_committed_at_s = now_s
+            await self._commit_to_kafka()
 
     async def _commit_to_kafka(self, timeout_s: float = _KAFKA_COMMIT_TIMEOUT_S) -> None:
         # The positions in Redis are authoritative; these are only for Kafka's tools.
