@@ -42,8 +42,8 @@ def test_every_metric_is_documented_and_every_documented_metric_exists():
         importlib.import_module(module)
     FoldMetrics(worker := CollectorRegistry())
     DeadLetterMetrics(worker)
-    LagExporter(None, every_s=1.0, registry=worker)
-    StoreExporter(None, every_s=1.0, registry=worker)
+    LagExporter(None, registry=worker)
+    StoreExporter(None, registry=worker)
     catalog = CollectorRegistry()
     _watch_view(CatalogMetrics(catalog), View())
     made = {name for registry in (REGISTRY, worker, catalog) for name in _names(registry)}
