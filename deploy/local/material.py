@@ -19,12 +19,12 @@ from deploy.local.district import SOURCE, ClassAssessment, District, DistrictSet
 from deploy.local.learning import SimulatedLearning, submission_of
 from deploy.processes import BadInputError
 from services.catalog.formats.jsonl import read_resources, read_skills
+from services.common.tables.lines import FileUnusableError
 from services.ingest.application.ports import Row, UnreadableRow
 from services.ingest.domain.kinds.assessment import Assessment
 from services.ingest.domain.submission import Submission
 from services.ingest.formats import Format, read_events
 from services.ingest.formats.catalog_of_log import catalog_of_rows
-from services.ingest.formats.lines import FileUnusableError
 
 SAMPLE = Path(os.path.relpath(Path(__file__).parent / "sample"))
 LOG_FILE = "interactions.csv.gz"

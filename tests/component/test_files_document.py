@@ -11,7 +11,7 @@ import pytest
 from services.ingest.application.ports import Row
 from services.ingest.domain.outcome import Score
 from services.ingest.formats import Format, read_events
-from services.ingest.formats.mapping import FileMapping, load_mapping
+from services.ingest.formats.mapping.model import FileMapping, load_mapping
 from services.recommender.adapters.files.parquet_tables import ParquetTable
 from services.recommender.application.operations.export import STATE_COLUMNS
 from services.recommender.wire.event_kinds import EVENT_COLUMNS

@@ -6,6 +6,8 @@ import orjson
 import pytest
 
 from services.common.resource_kinds import ResourceKind
+from services.common.tables import lines
+from services.common.tables.lines import FileUnusableError
 from services.ingest.application.ports import Row, UnreadableRow
 from services.ingest.domain.kinds.assessment import Assessment, Grain
 from services.ingest.domain.kinds.correction import Correction, Void
@@ -14,9 +16,8 @@ from services.ingest.domain.kinds.preference import Pace, Preference
 from services.ingest.domain.outcome import Score
 from services.ingest.domain.submission import Instant, Submission
 from services.ingest.domain.validation import problems_of
-from services.ingest.formats import Format, assistments, lines, read_events
+from services.ingest.formats import Format, assistments, read_events
 from services.ingest.formats.catalog_of_log import catalog_of_rows
-from services.ingest.formats.lines import FileUnusableError
 
 MERGED = "user_id,seq,problem_id,skill_id,skill_name,correct,fold\n"
 RAW = "order_id,user_id,problem_id,sequence_id,correct,attempt_count,ms_first_response,hint_count,skill_name\n"

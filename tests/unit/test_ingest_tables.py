@@ -9,14 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from services.common.tables.lines import FileUnusableError
 from services.ingest.application.ports import Row, UnreadableRow
 from services.ingest.domain.kinds.assessment import Assessment, Grain
 from services.ingest.domain.kinds.interaction import Interaction, InteractionKind
 from services.ingest.domain.outcome import Score
 from services.ingest.domain.submission import Instant, Submission
 from services.ingest.formats import Format, format_of, read_events
-from services.ingest.formats.lines import FileUnusableError
-from services.ingest.formats.mapping import load_mapping
+from services.ingest.formats.mapping.model import load_mapping
 from services.ingest.formats.proposal import propose_mapping
 
 SIMPLE = {"columns": {"learner_id": "student", "item": "question", "correct": "result"}}

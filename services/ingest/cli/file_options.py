@@ -9,7 +9,7 @@ from pathlib import Path
 
 from services.ingest.application.ports import Row, UnreadableRow
 from services.ingest.formats import Format, format_of, read_events
-from services.ingest.formats.mapping import FileMapping
+from services.ingest.formats.mapping.model import FileMapping
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,12 @@ from rich.rule import Rule
 from services.common.command_line import BAD_INPUT, fail
 from services.common.rpc.addresses import is_loopback
 from services.common.rpc.calls import api_key_from
+from services.common.tables.lines import FileUnusableError
 from services.ingest.cli.file_options import FileOptions
 from services.ingest.cli.load import Failure, FileLoad, Service, name_here
 from services.ingest.cli.load_preview import print_preview
 from services.ingest.formats import FORMATS_HELP, Format
-from services.ingest.formats.lines import FileUnusableError
-from services.ingest.formats.mapping import load_mapping
+from services.ingest.formats.mapping.model import load_mapping
 from services.ingest.formats.proposal import propose_mapping
 
 _SOME_REJECTED = 1

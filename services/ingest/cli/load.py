@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services.common.command_line import BAD_INPUT
+from services.common.tables.lines import FileUnusableError
 from services.ingest.adapters.grpc_publisher import grpc_publisher
 from services.ingest.adapters.load_progress_file import LoadProgressFile, ProgressUnusableError, fingerprint_of
 from services.ingest.adapters.rejected_rows_file import RejectedRowsFile
@@ -27,7 +28,6 @@ from services.ingest.application.ports import FieldReason, Publisher, PublisherU
 from services.ingest.cli.file_options import FileOptions
 from services.ingest.cli.load_display import load_display
 from services.ingest.cli.load_preview import FirstProblems
-from services.ingest.formats.lines import FileUnusableError
 
 SERVICE_AWAY = 3
 INTERRUPTED = 130

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from services.common.tables.lines import FileUnusableError, ObserveBytes
 from services.ingest.application.ports import Row, UnreadableRow
 from services.ingest.formats.assistments import SOURCE as ASSISTMENTS_SOURCE
 from services.ingest.formats.assistments import read_assistments
-from services.ingest.formats.lines import FileUnusableError, ObserveBytes
-from services.ingest.formats.mapping import FileMapping
+from services.ingest.formats.mapping import read_table
+from services.ingest.formats.mapping.model import FileMapping
 from services.ingest.formats.ndjson import read_ndjson
-from services.ingest.formats.tables import read_delimited, read_parquet
 
 Rows = Iterator[Row | UnreadableRow]
 
@@ -55,8 +55,8 @@ class _TableFormat:
 
 _FORMATS: dict[Format, _EventFormat | _TableFormat] = {
     Format.NDJSON: _EventFormat(read_ndjson, "one JSON object a line", (".ndjson", ".jsonl")),
-    Format.CSV: _TableFormat(read_delimited, "delimited text, with --mapping", (".csv", ".tsv", ".txt")),
-    Format.PARQUET: _TableFormat(read_parquet, "a Parquet table, with --mapping", (".parquet",)),
+    Format.CSV: _TableFormat(read_table, "delimited text, with --mapping", (".csv", ".tsv", ".txt")),
+    Format.PARQUET: _TableFormat(read_table, "a Parquet table, with --mapping", (".parquet",)),
     Format.ASSISTMENTS: _EventFormat(
         read_assistments, "the raw export of 30 columns or the merged form", source=ASSISTMENTS_SOURCE
     ),

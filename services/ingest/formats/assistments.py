@@ -29,11 +29,11 @@ from pathlib import Path
 
 import orjson
 
+from services.common.tables.lines import LINE_BYTES_MAX, FileUnusableError, ObserveBytes, lines_of
 from services.ingest.application.ports import FieldReason, Row, UnreadableRow
 from services.ingest.domain.kinds.assessment import Assessment
 from services.ingest.domain.outcome import Score
 from services.ingest.domain.submission import Submission
-from services.ingest.formats.lines import LINE_BYTES_MAX, FileUnusableError, ObserveBytes, lines_of
 
 SOURCE = "assistments2009"
 

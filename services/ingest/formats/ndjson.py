@@ -27,9 +27,9 @@ from typing import Any, get_args
 from pydantic import AwareDatetime, BaseModel, ValidationError, create_model
 
 from services.common.repeated_keys import repeated_key
+from services.common.tables.lines import LINE_BYTES_MAX, Line, lines_of
 from services.ingest.application.ports import FieldReason, Row, UnreadableRow
 from services.ingest.domain.submission import Instant, Submission
-from services.ingest.formats.lines import LINE_BYTES_MAX, Line, lines_of
 from services.ingest.wire.kinds import SUBMITTED_KINDS
 from services.ingest.wire.kinds.kind import JsonForm, JsonObject
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from services.ingest.formats.lines import FileUnusableError, opened
-from services.ingest.formats.tables import text_lines
+from services.common.tables.lines import FileUnusableError, opened
+from services.common.tables.text import text_lines
 
 _SAMPLE_ROWS = 200
 _SAMPLE_BYTES = 256 * 1024

@@ -15,7 +15,7 @@ from services.ingest.domain.kinds.assessment import Assessment, Grain
 from services.ingest.domain.kinds.interaction import Interaction, InteractionKind
 from services.ingest.domain.outcome import Score
 from services.ingest.domain.submission import Submission, SubmittedBody
-from services.ingest.formats.mapping import FileMapping
+from services.ingest.formats.mapping.model import FileMapping
 from services.ingest.formats.ndjson import instant_of
 
 _UINT32_MAX = 2**32 - 1

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from services.common.repeated_keys import load_yaml
-from services.ingest.formats.lines import FileUnusableError
+from services.common.tables import FileUnusableError, Layout
 
 
 class _Strict(BaseModel):
@@ -52,14 +51,12 @@ class Columns(_Strict):
         return list(columns)
 
 
-class FileMapping(_Strict):
-    """How a table becomes events.
+class FileMapping(Layout):
+    """How a file is read as a table, and how the table becomes events.
 
     Attributes:
         columns: the column of each field.
         constants: fields that are the same for every row.
-        delimiter: between the columns of a text file.
-        encoding: of a text file.
         decimal: the decimal separator of numbers.
         absent: values that mean an empty cell.
         skills_separator: between several skills in one cell; empty: a cell is one skill.
@@ -75,9 +72,7 @@ class FileMapping(_Strict):
     """
 
     columns: Columns
-    constants: dict[Literal["source", "activity", "skills", "item"], str] = {}
-    delimiter: str = Field(default=",", min_length=1, max_length=1)
-    encoding: str = "utf-8"
+    constants: dict[Literal["source", "activity", "skills", "item"], str] = Field(default={})
     decimal: Literal[".", ","] = "."
     absent: tuple[str, ...] = ("NA", "N/A", "NULL", "null", "nan", "None")
     skills_separator: str = ";"
@@ -88,16 +83,8 @@ class FileMapping(_Strict):
     date_format: str = "iso"
     time_zone: str | None = None
     duration_unit: Literal["ms", "s", "min"] = "ms"
-    interactions: dict[Literal["opened", "completed", "dismissed"], tuple[str, ...]] = {}
+    interactions: dict[Literal["opened", "completed", "dismissed"], tuple[str, ...]] = Field(default={})
     grain: Literal["item", "activity"] | None = None
-
-    @field_validator("encoding")
-    @classmethod
-    def _known_encoding(cls, value: str) -> str:
-        try:
-            return codecs.lookup(value).name
-        except LookupError as error:
-            raise ValueError("is not an encoding: use utf-8, utf-16, latin-1 or cp1252") from error
 
     @field_validator("time_zone")
     @classmethod
