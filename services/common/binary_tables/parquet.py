@@ -14,6 +14,7 @@ from services.common.binary_tables.parquet_cells import CellReader, has_text
 # A batch is a power of two, so that smaller ones start where larger ones do.
 _BATCH_ROWS_MAX = 4_096
 _BATCH_BYTES = 2_000_000
+_DICTIONARY_ENCODINGS = {"PLAIN_DICTIONARY", "RLE_DICTIONARY"}
 _STREAM_BYTES = 1 << 18
 # What a damaged file makes the library raise, besides its own errors.
 _DAMAGE = (OSError, ValueError, LookupError, ArithmeticError, TypeError, NotImplementedError, pa.ArrowException)
@@ -36,10 +37,13 @@ class ParquetTable:
         try:
             metadata = pq.read_metadata(request.path)
             schema = metadata.schema.to_arrow_schema()
-            text = [field.name for field in schema if has_text(field.type)]
             # Text that repeats is kept once. Without a buffer size, a whole column of a row group is read at once.
             self._file = pq.ParquetFile(
-                request.path, metadata=metadata, read_dictionary=text, buffer_size=_STREAM_BYTES, pre_buffer=False
+                request.path,
+                metadata=metadata,
+                read_dictionary=_repetitive(metadata, schema),
+                buffer_size=_STREAM_BYTES,
+                pre_buffer=False,
             )
         except MemoryError:
             raise
@@ -131,6 +135,17 @@ class ParquetTable:
             raise RefusedError(
                 f"has {field.type} in the column {field.name!r}: write its parts as columns of their own"
             )
+
+
+def _repetitive(metadata: Any, schema: Any) -> list[str]:
+    """The columns of text that the file keeps as dictionaries; the library cannot read all others as such."""
+    text = {field.name for field in schema if has_text(field.type)}
+    for group in range(metadata.num_row_groups):
+        for place in range(metadata.num_columns):
+            column = metadata.row_group(group).column(place)
+            if not _DICTIONARY_ENCODINGS & {*column.encodings}:
+                text.discard(column.path_in_schema)
+    return [*text]
 
 
 def _sentence(error: BaseException) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date, datetime, time
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import python_calamine as calamine
 
@@ -13,6 +14,7 @@ from services.common.binary_tables.answers import Batch, RefusedError, Request
 _BATCH_ROWS = 500
 _BATCH_CHARACTERS = 4_000_000
 _EXACT_MAX = 2**53
+_OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 
 def batches_of_sheet(request: Request) -> Iterator[Batch]:
@@ -25,7 +27,9 @@ def batches_of_sheet(request: Request) -> Iterator[Batch]:
         RefusedError: when it cannot be read.
     """
     try:
-        with open(request.path, "rb") as file:  # noqa: PTH123 - the library takes what `open` returns.
+        with Path(request.path).open("rb") as file:
+            if _is_encrypted(file):
+                raise RefusedError("is protected with a password: save it without one")
             workbook = calamine.CalamineWorkbook.from_filelike(file)
         sheet = _sheet_of(workbook, request.sheet)
     except calamine.PasswordError as error:
@@ -35,18 +39,31 @@ def batches_of_sheet(request: Request) -> Iterator[Batch]:
     yield from _batches(sheet, request.cell_bytes_max)
 
 
+def _is_encrypted(file: IO[bytes]) -> bool:
+    """Whether it is an Office file in the container of an encrypted one, which the library takes for no workbook."""
+    begin = file.read(len(_OLE_MAGIC))
+    content = file.read() if begin == _OLE_MAGIC else b""
+    file.seek(0)
+    return "EncryptedPackage".encode("utf-16-le") in content
+
+
 def _sheet_of(workbook: calamine.CalamineWorkbook, name: str | None) -> calamine.CalamineSheet:
     names = [sheet.name for sheet in workbook.sheets_metadata if sheet.typ == calamine.SheetTypeEnum.WorkSheet]
     if name is not None:
         if name not in names:
             raise RefusedError(f"has no sheet {name!r}: set sheet to one of {_listed(names)}")
         return workbook.get_sheet_by_name(name)
-    filled = [each for each in names if workbook.get_sheet_by_name(each).end is not None]
-    if not filled:
+    filled: calamine.CalamineSheet | None = None
+    for each in names:
+        sheet = workbook.get_sheet_by_name(each)
+        if sheet.end is None:
+            continue
+        if filled is not None:
+            raise RefusedError(f"has several sheets with cells: set sheet to one of {_listed(names)}")
+        filled = sheet
+    if filled is None:
         raise RefusedError("has no sheet with cells: it needs a header and rows")
-    if len(filled) > 1:
-        raise RefusedError(f"has {len(filled)} sheets: set sheet to one of {_listed(filled)}")
-    return workbook.get_sheet_by_name(filled[0])
+    return filled
 
 
 def _batches(sheet: calamine.CalamineSheet, size_max: int) -> Iterator[Batch]:
