@@ -67,11 +67,12 @@ def _sheet_of(workbook: calamine.CalamineWorkbook, name: str | None) -> calamine
 
 
 def _batches(sheet: calamine.CalamineSheet, size_max: int) -> Iterator[Batch]:
-    first_row, first_column = sheet.start or (0, 0)
+    _, first_column = sheet.start or (0, 0)
     before: tuple[Any, ...] = (None,) * first_column
     rows: list[tuple[int, tuple[Any, ...] | str]] = []
-    characters, number, height = 0, first_row, max(1, sheet.total_height)
-    for number, values in enumerate(sheet.iter_rows(), first_row + 1):
+    characters, height = 0, max(1, sheet.total_height)
+    # The rows above the first cell are among these, the columns to the left of it are not.
+    for number, values in enumerate(sheet.iter_rows(), 1):
         if all(value == "" for value in values):
             continue
         size = sum(len(value) for value in values if isinstance(value, str))

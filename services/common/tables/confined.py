@@ -20,7 +20,7 @@ from services.common.tables.sources import Source
 from services.common.tables.table import DamagedRow, Rows, Table, TableRow
 
 # With its libraries, the process stays below 256 MiB.
-MEMORY_BYTES = 208 << 20
+MEMORY_BYTES = 192 << 20
 CPU_S = 600
 
 _Answers = Generator[Columns | Batch, Collection[int] | None, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 from itertools import pairwise
 from typing import Annotated, Self
 
@@ -46,7 +47,7 @@ class Layout(BaseModel):
     def _known_encoding(cls, value: str) -> str:
         try:
             name = codecs.lookup(value).name
-            b"".decode(name)
+            io.TextIOWrapper(io.BytesIO(), encoding=name)
         except (LookupError, ValueError) as error:
             raise ValueError("is not an encoding of text: use utf-8, utf-16, latin-1 or cp1252") from error
         if name.replace("_", "-") in _NOT_OF_FILES:
