@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from services.common.repeated_keys import load_yaml
 from services.common.tables import FileUnusableError, Layout
 
+OPEN = "FILL-IN"
+"""Stands in a proposed mapping for what a person has to answer."""
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,0 +1,289 @@
+"""From the profiles of columns to a mapping, with its evidence and its questions."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from services.ingest.formats.mapping.model import OPEN
+from services.ingest.formats.proposal.columns import (
+    Found,
+    find_columns,
+    is_school_year,
+    outcomes,
+    scores,
+    times,
+)
+from services.ingest.formats.proposal.profile import Looks, Profile
+from services.ingest.formats.proposal.times import TimeFormat, time_format_of
+from services.ingest.formats.proposal.wide import Wide, wide_of
+
+_SKILL_SEPARATORS = ("~~", ";", "|", ",")
+_LEFT_OUT = re.compile(
+    r"^(overall average|class average|average|mean|median|total|totals|points possible|possible points|"
+    r"(test|demo|preview) student|student, (test|demo|preview)|tobedeleted|deleted|exempt|void|voided|invalid|"
+    r"withdrawn)$",
+    re.IGNORECASE,
+)
+_MAXIMUM = re.compile(r"/ ?(\d+(?:\.\d+)?)$|\((?:out of )?(\d+(?:\.\d+)?)(?: ?pts?| ?points)?\)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a mapping.
+
+    Attributes:
+        key: in the mapping, or in `columns`.
+        value: OPEN where it is a question.
+        why: the evidence, or the question.
+    """
+
+    key: str
+    value: Any
+    why: str
+
+
+@dataclass(slots=True)
+class Fields:
+    """A proposed mapping.
+
+    Attributes:
+        columns: entries of the key `columns`.
+        settings: all others.
+        unused: columns that are not used, with why they might matter.
+    """
+
+    columns: list[Entry] = field(default_factory=list)
+    settings: list[Entry] = field(default_factory=list)
+    unused: list[tuple[str, str]] = field(default_factory=list)
+
+
+def fields_of(profiles: Sequence[Profile], source: str) -> Fields:
+    """The mapping of a table.
+
+    Args:
+        profiles: of its columns.
+        source: the system that the events come from; empty: a question.
+    """
+    return _Assembly(profiles).fields(source)
+
+
+class _Assembly:
+    def __init__(self, profiles: Sequence[Profile]) -> None:
+        self._profiles = profiles
+        self._found = find_columns(profiles)
+        self._used = {found.profile.place for found in self._found.values()}
+        self._formats: dict[int, TimeFormat | None] = {}
+        self._made = Fields()
+
+    def fields(self, source: str) -> Fields:
+        self._learner()
+        when = self._when()
+        wide = self._outcome()
+        self._others(wide)
+        if when is not None:
+            self._time_settings(when)
+        self._rows_left_out()
+        self._made.settings.append(
+            Entry("constants", {"source": source or OPEN}, "the system that these events come from, in a word")
+        )
+        self._unused(wide)
+        return self._made
+
+    def _column(self, key: str, profile: Profile, why: str) -> None:
+        self._used.add(profile.place)
+        examples = ", ".join(profile.examples)
+        self._made.columns.append(Entry(key, self._address(profile), f"{why}; for example {examples}"))
+
+    def _address(self, profile: Profile) -> str:
+        same = [each.place for each in self._profiles if each.name == profile.name]
+        if not profile.name:
+            return f"#{profile.place + 1}"
+        return profile.name if len(same) == 1 else f"{profile.name}#{same.index(profile.place) + 1}"
+
+    def _ask(self, key: str, question: str) -> None:
+        self._made.columns.append(Entry(key, OPEN, question))
+
+    def _set(self, key: str, value: Any, why: str) -> None:
+        self._made.settings.append(Entry(key, value, why))
+
+    def _learner(self) -> None:
+        found = self._found.get("learner_id")
+        if found is None:
+            names = [profile.name for profile in self._profiles if profile.shares[Looks.NAME] > 0.5]
+            hint = f"; {', '.join(names)} seems to hold names, which several people may share" if names else ""
+            self._ask("learner_id", f"which column identifies the learner? none is called like an id{hint}")
+            return
+        self._column("learner_id", found.profile, found.why)
+        if shortened := found.profile.some(Looks.SHORTENED):
+            why = f"a spreadsheet has rewritten ids, such as {shortened[0]}: compare with the source"
+            self._set("id_form", "spreadsheet", why)
+        leading = [cell for cell in found.profile.filled if re.fullmatch(r"0\d+", cell)]
+        if leading and any(cell.lstrip("0") in found.profile.filled for cell in leading):
+            self._made.columns.pop()
+            same = f"is {leading[0]} the same learner as {leading[0].lstrip('0')}? a spreadsheet may have cut zeros off"
+            self._ask("learner_id", f"{same}: repair the file, then name {found.profile.name}")
+
+    def _when(self) -> TimeFormat | None:
+        free = [profile for profile in self._profiles if profile.place not in self._used]
+        found = times(free, lambda profile: self._time_format(profile) is not None)
+        if not found:
+            return None
+        best = found[0]
+        self._column("occurred_at", best, "its name, and its cells are times")
+        return TimeFormat((), has_zone=False) if best.is_time else self._time_format(best)
+
+    def _time_format(self, profile: Profile) -> TimeFormat | None:
+        if profile.place not in self._formats:
+            cells = [cell for cell in profile.filled if not re.fullmatch(r"-+", cell)]
+            self._formats[profile.place] = time_format_of(cells) if cells else None
+        return self._formats[profile.place]
+
+    def _time_settings(self, when: TimeFormat) -> None:
+        if when.other:
+            one, other = (json.dumps([*when.formats[:-1], last]) for last in (when.formats[-1], when.other))
+            self._set("date_format", OPEN, f"which is meant by {when.example}: {one} or {other}? both read every time")
+        elif when.formats and when.formats != ("iso",):
+            value = when.formats[0] if len(when.formats) == 1 else list(when.formats)
+            self._set("date_format", value, when.why)
+        if not when.has_zone:
+            self._set("time_zone", OPEN, "where were the times recorded? for example America/Chicago, or UTC")
+
+    def _outcome(self) -> Wide | None:
+        free = [profile for profile in self._profiles if profile.place not in self._used]
+        right, points = outcomes(free), scores(free)
+        if right:
+            self._right_or_wrong(right[0])
+            return None
+        wide = wide_of(self._profiles, self._used)
+        single = wide is not None and len(wide.columns) == 1 and wide.columns[0] in points
+        if wide is not None and not single and (not points or wide.is_certain):
+            self._unpivot(wide)
+            return wide
+        if not points:
+            years = [profile.name for profile in free if is_school_year(profile)]
+            hint = f"; is {years[0]} the outcome, or the school year?" if years else ""
+            self._ask("score", f"which column holds the outcome? or map correct, if it is right or wrong{hint}")
+            return None
+        self._points(points[0])
+        return None
+
+    def _right_or_wrong(self, profile: Profile) -> None:
+        self._column("correct", profile, "its name, and its cells are right or wrong")
+        if any(cell.casefold() == "hint" for cell in profile.filled):
+            self._set(
+                "wrong",
+                ["0", "false", "no", "incorrect", "wrong", "hint"],
+                "who asks for a hint has not answered right",
+            )
+
+    def _points(self, profile: Profile) -> None:
+        self._column("score", profile, "its name, and its cells can be an outcome")
+        self._scale(profile, _MAXIMUM.search(profile.name))
+
+    def _unpivot(self, wide: Wide) -> None:
+        self._used |= {profile.place for profile in wide.columns}
+        names = ", ".join(profile.name for profile in wide.columns[:3])
+        more = "" if len(wide.columns) <= 3 else f" and {len(wide.columns) - 3} more"
+        entry: dict[str, Any] = {"columns": wide.pattern, "value": "score"}
+        if wide.companions:
+            entry["with"] = dict(wide.companions)
+        self._set("unpivot", [entry], f"each of {names}{more} becomes a row: {wide.why}")
+        if wide.is_percent:
+            self._set("scale", "percent", "the cells are percentages")
+        elif not wide.has_maximum:
+            self._scale(max(wide.columns, key=lambda profile: len(profile.filled)), None)
+
+    def _scale(self, profile: Profile, maximum: re.Match[str] | None) -> None:
+        kinds = {
+            looks: profile.some(looks)
+            for looks in (Looks.PERCENT, Looks.FRACTION, Looks.LETTER, Looks.NUMBER, Looks.COMMA_NUMBER)
+            if profile.some(looks)
+        }
+        plain = [looks for looks in kinds if looks not in {Looks.NUMBER, Looks.COMMA_NUMBER}]
+        if marked := profile.some(Looks.MARKED):
+            signs = " ".join(sorted({sign for cell in marked for sign in re.findall(r"[*^#]", cell)}))
+            self._set("marks", OPEN, f"what does {marked[0]} mean? list the signs that mean nothing: {signs}")
+        if Looks.COMMA_NUMBER in kinds:
+            self._set("decimal", ",", f"as in {kinds[Looks.COMMA_NUMBER][0]}")
+        if Looks.LETTER in plain:
+            self._set("levels", dict.fromkeys(kinds[Looks.LETTER], OPEN), "how many points is each worth?")
+        scales = [name for looks, name in _SCALES.items() if looks in plain]
+        if len(scales) > 1:
+            self._set("scale", scales, f"as in {kinds[Looks.PERCENT][0]} and {kinds[Looks.FRACTION][0]}")
+        elif scales == ["fraction"]:
+            self._set("scale", "fraction", f"as in {kinds[Looks.FRACTION][0]}")
+        elif scales or "%" in profile.name or {"percent", "percentage", "pct"} & set(profile.words):
+            self._set("scale", "percent", f"as in {kinds[Looks.PERCENT][0]}" if scales else "its name")
+        elif maximum is not None:
+            self._set("score_max", float(maximum[1] or maximum[2]), f"from the name {profile.name}")
+        elif "score_max" not in self._found:
+            seen = f"; the highest in the sample is {max(profile.numbers):g}" if profile.numbers else ""
+            self._set("score_max", OPEN, f"the most points one can get{seen}")
+
+    def _others(self, wide: Wide | None) -> None:
+        given = set() if wide is None else {*re.findall(r"\(\?P<(\w+)>", wide.pattern), *wide.companions}
+        has_points = any(entry.key == "score" for entry in self._made.columns)
+        for key, found in self._found.items():
+            if key == "learner_id" or key in given or (key == "score_max" and not has_points):
+                continue
+            self._column(key, found.profile, found.why)
+            self._settings_of(key, found)
+        if not {"item", "activity"} & ({entry.key for entry in self._made.columns} | given):
+            self._ask(
+                "activity",
+                "which column holds the quiz or lesson? or map item, for a single question; or set it in constants",
+            )
+
+    def _settings_of(self, key: str, found: Found) -> None:
+        profile = found.profile
+        if key == "skills":
+            sign = next((sign for sign in _SKILL_SEPARATORS if any(sign in cell for cell in profile.filled)), None)
+            if sign is not None:
+                self._set("skills_separator", sign, "it separates skills in one cell: check that no skill contains it")
+        if key == "duration":
+            words = set(profile.words) | set(re.findall(r"[a-z]+", profile.name.casefold()))
+            unit = next((unit for unit, names in _UNITS.items() if words & names), None)
+            if not all(re.fullmatch(r"[\d.,]+", cell) for cell in profile.filled):
+                self._set("duration_unit", "text", f"as in {profile.examples[0]}")
+            else:
+                self._set("duration_unit", unit or OPEN, "its name" if unit else "ms, s or min?")
+
+    def _rows_left_out(self) -> None:
+        drop = [
+            {"column": self._address(profile), "is": words}
+            for profile in self._profiles
+            if (words := sorted(set(filter(_LEFT_OUT.match, profile.filled))))
+        ]
+        if drop:
+            self._set("drop", drop, "rows that are no learner's work, or not valid any more")
+
+    def _unused(self, wide: Wide | None) -> None:
+        of_wide = set() if wide is None else {profile.place for profile in wide.columns}
+        for profile in self._profiles:
+            if profile.place in self._used | of_wide:
+                continue
+            self._made.unused.append((self._address(profile), self._reason(profile)))
+
+    def _reason(self, profile: Profile) -> str:
+        reasons = (
+            (not profile.filled, "empty"),
+            (is_school_year(profile), "seems to be the school year"),
+            (profile.is_time or self._time_format(profile) is not None, "holds times: is it when the learner acted?"),
+            (profile.mostly(Looks.EMAIL), "holds e-mail addresses"),
+            (profile.mostly(Looks.NAME), "seems to hold names of people"),
+            (profile.mostly(Looks.PERCENT, Looks.FRACTION, Looks.LETTER), "holds outcomes, too: is it the better one?"),
+            (profile.mostly(Looks.NUMBER, Looks.COMMA_NUMBER), "holds numbers: an outcome, a maximum, an attempt?"),
+        )
+        return next((reason for applies, reason in reasons if applies), "")
+
+
+_SCALES = {Looks.PERCENT: "percent", Looks.FRACTION: "fraction"}
+_UNITS = {
+    "ms": {"ms", "millis", "milliseconds"},
+    "s": {"s", "sec", "secs", "second", "seconds"},
+    "min": {"min", "mins", "minute", "minutes"},
+}
