@@ -130,10 +130,12 @@ class _Assembly:
     def _when(self) -> TimeFormat | None:
         free = [profile for profile in self._profiles if profile.place not in self._used]
         found = times(free, lambda profile: self._time_format(profile) is not None)
+        typed = [profile for profile in free if profile.is_time]
+        found = found or (typed if len(typed) == 1 else [])
         if not found:
             return None
         best = found[0]
-        self._column("occurred_at", best, "its name, and its cells are times")
+        self._column("occurred_at", best, "its cells are times")
         return TimeFormat((), has_zone=False) if best.is_time else self._time_format(best)
 
     def _time_format(self, profile: Profile) -> TimeFormat | None:
@@ -174,11 +176,7 @@ class _Assembly:
     def _right_or_wrong(self, profile: Profile) -> None:
         self._column("correct", profile, "its name, and its cells are right or wrong")
         if any(cell.casefold() == "hint" for cell in profile.filled):
-            self._set(
-                "wrong",
-                ["0", "false", "no", "incorrect", "wrong", "hint"],
-                "who asks for a hint has not answered right",
-            )
+            self._set("wrong", ["incorrect", "hint"], "who asks for a hint has not answered right")
 
     def _points(self, profile: Profile) -> None:
         self._column("score", profile, "its name, and its cells can be an outcome")

@@ -147,6 +147,8 @@ def _text(cell: Cell) -> str:
         return ""
     if isinstance(cell, list):
         return ";".join(map(_text, cell))
+    if isinstance(cell, bool):
+        return str(cell).lower()
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
     return str(cell).strip()

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-# The date first; of two that read the same cells, which one is meant cannot be known from them.
+# Of two that read the same cells, which one is meant cannot be known from them.
 _DATES = (
     "%Y-%m-%d", "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%Y", "%d.%m.%y", "%m-%d-%Y", "%d-%m-%Y",
-    "%Y/%m/%d", "%Y.%m.%d", "%b %d, %Y", "%B %d, %Y", "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%d-%b-%y",
+    "%Y/%m/%d", "%Y.%m.%d", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%d-%b-%y",
 )  # fmt: skip
-_TIMES = ("", "%H:%M:%S", "%H:%M", "%I:%M:%S %p", "%I:%M %p", "%H:%M:%S.%f", "%I:%M%p")
-_BETWEEN = (" ", ", ", "T", "  ")
-_ZONES = ("", " %Z", "%z", " %z")
-_FORMATS = ["iso"] + [
-    f"{day}{between}{time}{zone}" if time else day
-    for day, time in itertools.product(_DATES, _TIMES)
-    for between in (_BETWEEN if time else ("",))
-    for zone in (_ZONES if time else ("",))
-]
-_ZONE_NAME = re.compile(r" (?:[ECMP][SD]T|[A-Z]{3,4})$")
+_PARTS = re.compile(
+    r"(?P<date>\S.*?)"
+    r"(?:(?P<between>,? +|T)\d{1,2}:\d\d(?P<seconds>:\d\d)?(?P<fraction>\.\d{1,6})?(?P<half>(?P<space> ?)[ap]m)?"
+    r"(?P<zone> [A-Z]{3,4}| ?[+-]\d\d:?\d\d)?)?",
+    re.IGNORECASE,
+)
 # The short form of American English (CLDR, en-US: M/d/yy h:mm a); elsewhere am and pm are small, or there are none.
 _AMERICAN = re.compile(r"[1-9]\d?/[1-9]\d?/\d\d,? [1-9]\d?:\d\d(?::\d\d)? [AP]M")
 _EXCEL_FROM, _EXCEL_TO = 20_000, 80_000
@@ -35,8 +30,8 @@ class TimeFormat:
     Attributes:
         formats: to be tried in this order.
         has_zone: whether every cell names its zone or offset.
-        other: reads every cell as well as the last of `formats`, but differently: what is meant cannot be known from
-            the cells. Empty where there is none.
+        other: reads the cells as well as the last of `formats`, but differently: what is meant cannot be known from
+            them. Empty where there is none.
         example: a cell that the two read differently.
         why: the evidence.
     """
@@ -49,7 +44,7 @@ class TimeFormat:
 
 
 def time_format_of(cells: Sequence[str]) -> TimeFormat | None:
-    """The formats that read all cells, or None.
+    """The format that reads all cells, or None.
 
     Args:
         cells: not empty; only the different ones count.
@@ -62,27 +57,66 @@ def time_format_of(cells: Sequence[str]) -> TimeFormat | None:
         # A spreadsheet shows some cells as dates and others as the numbers behind them.
         rest = time_format_of([cell for cell in different if cell not in days])
         return None if rest is None else replace(rest, formats=("excel", *rest.formats))
+    if (moments := _iso(different)) is not None:
+        return TimeFormat(("iso",), has_zone=all(moment.tzinfo is not None for moment in moments))
+    return _written(different)
+
+
+def _written(cells: Sequence[str]) -> TimeFormat | None:
+    """The format of dates that a person would write."""
+    endings = [_ending(cell) for cell in cells]
     found: list[tuple[str, list[datetime]]] = []
-    for name in _FORMATS:
-        moments = _read(name, different)
-        if moments is not None:
-            found.append((name, moments))
+    for day in _DATES:
+        moments = _read(day, endings, cells)
+        if moments is not None and moments not in (read for _, read in found):
+            found.append((day, moments))
     if not found:
         return None
-    first, moments = found[0]
-    has_zone = all(moment.tzinfo is not None for moment in moments) or all(map(_ZONE_NAME.search, different))
-    others = [(name, read) for name, read in found[1:] if _plain(read) != _plain(moments)]
-    if not others:
-        return TimeFormat((first,), has_zone)
-    if all(map(_AMERICAN.fullmatch, different)):
-        return TimeFormat((first,), has_zone, why="its form is that of American English: check that the month is first")
-    other, read = others[0]
-    place = next(place for place, moment in enumerate(moments) if _plain([moment]) != _plain([read[place]]))
-    return TimeFormat((first,), has_zone, other, different[place])
+    different = list(dict.fromkeys(endings))
+    day, moments = found[0]
+    formats = tuple(day + ending for ending in different)
+    has_zone = all(ending.endswith(("%Z", "%z")) for ending in different)
+    if len(found) == 1:
+        return TimeFormat(formats, has_zone)
+    if all(map(_AMERICAN.fullmatch, cells)):
+        return TimeFormat(formats, has_zone, why="its form is that of American English: check that the month is first")
+    other, read = found[1]
+    place = next(place for place, moment in enumerate(moments) if moment != read[place])
+    return TimeFormat(formats, has_zone, other + different[-1], cells[place])
 
 
-def _plain(moments: Sequence[datetime]) -> list[datetime]:
-    return [moment.replace(tzinfo=None) for moment in moments]
+def _ending(cell: str) -> str:
+    """The format of what follows the date: the time and its zone."""
+    parts = _PARTS.fullmatch(cell)
+    if parts is None or parts["between"] is None:
+        return ""
+    hours = "%I:%M" if parts["half"] else "%H:%M"
+    time = hours + (":%S" if parts["seconds"] else "") + (".%f" if parts["fraction"] else "")
+    half = f"{parts['space']}%p" if parts["half"] else ""
+    zone = parts["zone"] or ""
+    offset = re.sub(r"[+-].*", "%z", zone) if re.search(r"\d", zone) else zone and " %Z"
+    return f"{parts['between']}{time}{half}{offset}"
+
+
+def _read(day: str, endings: Sequence[str], cells: Sequence[str]) -> list[datetime] | None:
+    """The cells as local times."""
+    moments = []
+    for ending, cell in zip(endings, cells, strict=True):
+        # strptime knows the names of few zones.
+        text = cell.rpartition(" ")[0] if ending.endswith("%Z") else cell
+        try:
+            moment = datetime.strptime(text, day + ending.removesuffix(" %Z"))  # noqa: DTZ007 - only what it reads matters.
+        except ValueError:
+            return None
+        moments.append(moment.replace(tzinfo=None))
+    return moments
+
+
+def _iso(cells: Sequence[str]) -> list[datetime] | None:
+    try:
+        return [datetime.fromisoformat(cell) for cell in cells]
+    except ValueError:
+        return None
 
 
 def _numeric(cells: Sequence[str]) -> TimeFormat | None:
@@ -97,18 +131,3 @@ def _numeric(cells: Sequence[str]) -> TimeFormat | None:
 
 def _is_excel_day(cell: str) -> bool:
     return bool(re.fullmatch(r"\d{5}(\.\d+)?", cell)) and _EXCEL_FROM < float(cell) < _EXCEL_TO
-
-
-def _read(name: str, cells: Sequence[str]) -> list[datetime] | None:
-    moments = []
-    for cell in cells:
-        text = _ZONE_NAME.sub("", cell) if name.endswith(" %Z") else cell
-        if name.endswith(" %Z") and text == cell:
-            return None
-        try:
-            moments.append(
-                datetime.fromisoformat(cell) if name == "iso" else datetime.strptime(text, name.removesuffix(" %Z"))  # noqa: DTZ007 - only whether it can be read matters.
-            )
-        except ValueError:
-            return None
-    return moments
