@@ -210,6 +210,11 @@ class TestTimes:
         text, _ = propose("Student ID,Item,Correct,Date\na,q,1,2026-03-02T09:00:00Z\n")
         assert "time_zone" not in questions(text)
 
+    def test_the_abbreviation_of_a_zone_does_not_say_which_zone_it_is(self, propose):
+        text, mapping = propose("Student ID,Item,Correct,Date\na,q,1,2026/03/02 2:15:07 PM EST\n")
+        assert mapping["date_format"] == "%Y/%m/%d %I:%M:%S %p %Z"
+        assert "time_zone" in questions(text)
+
     def test_another_column_of_times_is_named(self, propose):
         text, _ = propose(
             "Student ID,Item,Correct,Started,Completed\na,q,1,2026-03-02T09:00:00Z,2026-03-02T09:05:00Z\n"

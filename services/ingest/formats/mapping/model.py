@@ -220,11 +220,28 @@ def parse_mapping(content: Any, path: Path) -> FileMapping:
     Raises:
         FileUnusableError: as `load_mapping`.
     """
+    if unanswered := list(_unanswered(content)):
+        raise FileUnusableError(
+            f"the mapping {path} has questions that nobody answered: replace {OPEN} at {', '.join(unanswered)}; "
+            "the comments next to them say what is asked"
+        )
     try:
         return FileMapping.model_validate(content)
     except ValidationError as error:
         problems = "; ".join(dict.fromkeys(_explained(error)))
         raise FileUnusableError(f"the mapping {path} cannot be used: {problems}") from error
+
+
+def _unanswered(content: Any, place: str = "") -> Iterator[str]:
+    """The keys whose value is a question."""
+    if content == OPEN:
+        yield place
+    elif isinstance(content, dict):
+        for key, value in content.items():
+            yield from _unanswered(value, f"{place}.{key}" if place else str(key))
+    elif isinstance(content, list):
+        for number, value in enumerate(content, 1):
+            yield from _unanswered(value, f"{place}[{number}]")
 
 
 _MODELS: dict[Any, type[BaseModel]] = {

@@ -29,7 +29,7 @@ class TimeFormat:
 
     Attributes:
         formats: to be tried in this order.
-        has_zone: whether every cell names its zone or offset.
+        has_zone: whether every cell says when it was, without a zone from elsewhere.
         other: reads the cells as well as the last of `formats`, but differently: what is meant cannot be known from
             them. Empty where there is none.
         example: a cell that the two read differently.
@@ -75,7 +75,8 @@ def _written(cells: Sequence[str]) -> TimeFormat | None:
     different = list(dict.fromkeys(endings))
     day, moments = found[0]
     formats = tuple(day + ending for ending in different)
-    has_zone = all(ending.endswith(("%Z", "%z")) for ending in different)
+    # An abbreviation such as EST or IST means another zone elsewhere.
+    has_zone = all(ending.endswith("%z") for ending in different)
     if len(found) == 1:
         return TimeFormat(formats, has_zone)
     if all(map(_AMERICAN.fullmatch, cells)):
