@@ -17,7 +17,6 @@ from services.ingest.domain.outcome import Score
 from services.ingest.domain.submission import Instant, Submission
 from services.ingest.formats import Format, format_of, read_events
 from services.ingest.formats.mapping.model import load_mapping
-from services.ingest.formats.proposal import propose_mapping
 
 SIMPLE = {"columns": {"learner_id": "student", "item": "question", "correct": "result"}}
 
@@ -291,46 +290,3 @@ def test_a_mapping_with_a_key_that_is_there_twice_is_refused(tmp_path):
 def test_the_error_about_a_missing_mapping_says_how_to_get_one(tmp_path):
     with pytest.raises(FileUnusableError, match="cairn ingest mapping --sample"):
         read_events(tmp_path / "a.csv", Format.CSV)
-
-
-class TestProposal:
-    @pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "utf-16"])
-    def test_a_proposed_mapping_reads_its_own_table(self, read, tmp_path, encoding):
-        content = (
-            "Student ID\tQuestion\tStandards\tScore\tPoints Possible\tSubmitted At\tSchool\n"
-            "Zoë\tq1\ta;b\t3\t4\t03/04/2026 05:06 PM\tWest\nBen\tq2\ta\t4\t4\t12/31/2026 05:06 AM\tWest\n"
-        ).encode(encoding)
-        path = tmp_path / "export.tsv"
-        path.write_bytes(content)
-        proposed = propose_mapping(path)
-        assert "not used: School" in proposed
-        mapping = yaml.safe_load(proposed)
-        rows = read(content, mapping, "export.tsv")
-        assert [row.submission.body.outcome for row in rows] == [Score(3.0, 0.0, 4.0), Score(4.0, 0.0, 4.0)]
-        assert rows[0].submission.learner_id == "Zoë"
-        assert rows[0].submission.body.skills == ("a", "b")
-        assert rows[0].submission.occurred_at == Instant(int(datetime(2026, 3, 4, 17, 6, tzinfo=UTC).timestamp()))
-
-    def test_right_and_wrong_are_distinguished_from_points(self, tmp_path):
-        path = tmp_path / "a.csv"
-        path.write_text("user,item,result\na,q,1\n")
-        assert yaml.safe_load(propose_mapping(path))["columns"]["correct"] == "result"
-        path.write_text("user,item,result\na,q,87\n")
-        proposed = yaml.safe_load(propose_mapping(path))
-        assert (proposed["columns"]["score"], proposed["score_max"]) == ("result", 100)
-
-    def test_missing_values_are_reported(self, tmp_path):
-        path = tmp_path / "a.csv"
-        path.write_text("colour,size\nred,1\n")
-        proposed = propose_mapping(path)
-        for words in ("learner_id: the column", "item: the question", "correct: right or wrong"):
-            assert words in proposed
-
-    def test_a_parquet_file_gets_one_too(self, tmp_path):
-        path = tmp_path / "a.parquet"
-        pq.write_table(pa.table({"student_id": ["a"], "problem": ["q"], "correct": [1]}), path)
-        assert yaml.safe_load(propose_mapping(path))["columns"] == {
-            "learner_id": "student_id",
-            "item": "problem",
-            "correct": "correct",
-        }

@@ -1,6 +1,6 @@
 import csv
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from io import StringIO
 from itertools import pairwise
 
@@ -12,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.tables import FileUnusableError
-from services.ingest.formats.mapping.model import OPEN
+from services.ingest.domain.outcome import Score
+from services.ingest.domain.submission import Instant
+from services.ingest.formats.mapping import read_table
+from services.ingest.formats.mapping.model import OPEN, parse_mapping
 from services.ingest.formats.proposal import propose_mapping
 from services.ingest.formats.proposal.profile import sampled
 from services.ingest.formats.proposal.times import time_format_of
@@ -42,6 +45,30 @@ def unused(text):
     """Why each column is not used."""
     lines = text.partition("# not used:\n")[2].splitlines()
     return dict(line.removeprefix("#  ").partition(": ")[::2] for line in lines)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "utf-16"])
+def test_a_proposed_mapping_reads_its_own_table(propose, tmp_path, encoding):
+    table = (
+        "Student ID\tQuestion\tStandards\tScore\tPoints Possible\tSubmitted At\tSchool\n"
+        "Zoë\tq1\ta;b\t3\t4\t03/04/2026 05:06 PM\tWest\nBen\tq2\ta\t4\t4\t12/31/2026 05:06 AM\tWest\n"
+    )
+    text, mapping = propose(table, encoding=encoding)
+    assert list(unused(text)) == ["School"]
+    mapping["time_zone"] = "UTC"
+    rows = list(read_table(tmp_path / "table.csv", parse_mapping(mapping, tmp_path), "s"))
+    assert [row.submission.body.outcome for row in rows] == [Score(3.0, 0.0, 4.0), Score(4.0, 0.0, 4.0)]
+    assert rows[0].submission.learner_id == "Zoë"
+    assert rows[0].submission.body.skills == ("a", "b")
+    assert rows[0].submission.occurred_at == Instant(int(datetime(2026, 3, 4, 17, 6, tzinfo=UTC).timestamp()))
+
+
+def test_a_mapping_with_an_open_question_is_refused(propose, tmp_path):
+    _, mapping = propose("Student ID,Quiz,Grade\na,q,B+\nb,q,A\n", source="")
+    with pytest.raises(
+        FileUnusableError, match=rf"replace {OPEN} at levels\.B\+, levels\.A, score_max, constants\.source"
+    ):
+        parse_mapping(mapping, tmp_path)
 
 
 class TestLearners:
@@ -78,6 +105,10 @@ class TestOutcomes:
     def test_grades_beyond_school_years_are_scores(self, propose):
         _, mapping = propose("Student ID,Grade,Quiz\nk-1,78,area\nk-2,93,area\n")
         assert mapping["columns"]["score"] == "Grade"
+
+    def test_right_and_wrong_are_told_from_points_by_the_cells(self, propose):
+        assert propose("user,item,result\na,q,1\n")[1]["columns"]["correct"] == "result"
+        assert propose("user,item,result\na,q,87\n")[1]["columns"]["score"] == "result"
 
     def test_the_highest_score_seen_is_not_taken_for_the_maximum(self, propose):
         text, mapping = propose("Student ID,Quiz,Score\na,q,17\nb,q,12\n")
@@ -251,6 +282,10 @@ class TestColumns:
     def test_the_source_is_a_question_where_it_is_not_given(self, propose):
         text, _ = propose("Student ID,Item,Correct\na,q,1\n", source="")
         assert set(questions(text)) == {"constants"}
+
+    def test_what_is_missing_is_asked_for(self, propose):
+        text, _ = propose("colour,size\nred,1\n")
+        assert set(questions(text)) == {"learner_id", "score", "activity"}
 
     def test_a_table_without_rows_is_refused(self, propose):
         with pytest.raises(FileUnusableError, match="has no rows below its header"):
