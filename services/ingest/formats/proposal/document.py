@@ -49,8 +49,10 @@ def _value(value: Any) -> str:
     """A value in YAML's flow style, in one line."""
     if value == OPEN:
         return OPEN
-    # JSON is YAML but for this character, and escapes every one that could end the line.
-    text = json.dumps(value).replace("\x7f", "\\u007f")
+    # JSON is YAML, but for the escapes of characters beyond 16 bits.
+    text = "".join(
+        each if each.isprintable() else f"\\U{ord(each):08x}" for each in json.dumps(value, ensure_ascii=False)
+    )
     if yaml.safe_load(text) != value:
         raise AssertionError(f"{text} does not read back as it was written")
     return text.replace(f'"{OPEN}"', OPEN)

@@ -104,7 +104,7 @@ def _paired(profiles: Sequence[Profile], free: Sequence[Profile]) -> Wide | None
 
 
 def _may_be_outcome(profile: Profile) -> bool:
-    if is_school_year(profile) or not profile.filled:
+    if is_school_year(profile) or not (profile.filled and profile.name):
         return False
     nobody_scored = all(looks_unscored(cell) for cell in profile.filled)
     return nobody_scored or is_points(profile)
