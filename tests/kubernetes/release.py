@@ -163,8 +163,13 @@ def _is_settled(deployment: Mapping[str, Any]) -> bool:
     return status.get("observedGeneration", 0) >= deployment["metadata"]["generation"] and set(counts) == {wanted}
 
 
-def until(condition: Callable[[], bool], deadline_s: float, what: str) -> float:
+def until(condition: Callable[[], bool], deadline_s: float, what: str | Callable[[], str]) -> float:
     """Wait for a condition and return how many seconds it took.
+
+    Args:
+        condition: what to wait for.
+        deadline_s: when to give up.
+        what: names the condition; a function is called once it did not come.
 
     Raises:
         CheckFailedError: when it does not come in time.
@@ -172,6 +177,7 @@ def until(condition: Callable[[], bool], deadline_s: float, what: str) -> float:
     begun_s = time.monotonic()
     while not condition():
         if time.monotonic() - begun_s > deadline_s:
-            raise CheckFailedError(f"{what} did not come within {deadline_s:g} s")
+            name = what if isinstance(what, str) else what()
+            raise CheckFailedError(f"{name} did not come within {deadline_s:g} s")
         time.sleep(_POLL_S)
     return time.monotonic() - begun_s
