@@ -46,14 +46,13 @@ class Release:
             timeout_s=_HELM_DEADLINE_S,
         )
 
-    def apply(self, values: Mapping[str, object], *, wait: bool = True) -> None:
-        """Install the chart with these values, or upgrade to them."""
+    def apply(self, values: Mapping[str, object]) -> None:
+        """Install the chart with these values, or upgrade to them, and wait until everything is ready."""
         file = self._directory / "values.json"
         file.write_text(json.dumps(values), encoding="utf-8")
-        waiting = ["--wait", "--timeout", f"{READY_DEADLINE_S:.0f}s"] if wait else []
+        waiting = ["--wait", "--timeout", f"{READY_DEADLINE_S:.0f}s"]
         self.helm("upgrade", "--install", NAME, str(CHART), "--values", str(file), *waiting)
-        if wait:
-            self.wait_settled()
+        self.wait_settled()
 
     def wait_settled(self) -> None:
         """Return once no pod of an earlier revision takes calls; helm waits for the new ones only."""

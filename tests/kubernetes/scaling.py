@@ -26,10 +26,10 @@ _AUTOSCALED = {
     "autoscaling", "the autoscaler starts four workers for 200,000 events by the exporter's lag, and one is left after"
 )
 def autoscaling(site: Site) -> str:
-    site.apply(worker={"replicas": 1}, ingest={"replicas": 2})
     _serve_metrics(site)
+    site.apply(worker=_AUTOSCALED, ingest={"replicas": 2})
     workers = f"deployment/{site.release.object_name('worker')}"
-    # Nobody folds before four are wanted, so that fewer are not enough however fast this machine is.
+    # An autoscaler leaves a process alone that somebody scaled to nothing.
     site.cluster.kubectl("scale", "-n", NAMESPACE, workers, "--replicas=0")
     site.removed()
     with load(site, events=_EVENTS, per_s=1e6, senders=3) as sent:
@@ -37,7 +37,7 @@ def autoscaling(site: Site) -> str:
     must(
         sum(site.ends().values()) - sum(site.positions(site.current_epoch()).values()) >= _EVENTS, "events were folded"
     )
-    site.apply(worker=_AUTOSCALED, ingest={"replicas": 2}, wait=False)
+    # No pod starts before four are wanted, so that fewer are not enough however fast this machine is.
     site.cluster.kubectl("cordon", node.NAME)
     try:
         begun_s = time.monotonic()
