@@ -233,6 +233,13 @@ def test_jobs_keep_the_pods_that_failed_and_end_before_helm_stops_waiting():
         assert (job["template"]["spec"]["restartPolicy"], job["backoffLimit"]) == ("Never", 1)
 
 
+def test_an_uninstall_leaves_no_hook_that_has_ended_well():
+    hooks = [one["metadata"]["annotations"] for one in case("what is needed") if "annotations" in one["metadata"]]
+    policies = [each["helm.sh/hook-delete-policy"] for each in hooks if "helm.sh/hook" in each]
+    assert policies
+    assert all("hook-succeeded" in policy.split(",") for policy in policies)
+
+
 def test_long_names_that_begin_alike_stay_apart():
     names = [{one["metadata"]["name"] for one in objects({}, name="r" * 45 + end)} for end in ("a", "b")]
     assert len(names[0]) == len(names[1])

@@ -46,14 +46,13 @@ class Release:
             timeout_s=_HELM_DEADLINE_S,
         )
 
-    def apply(self, values: Mapping[str, object], *, wait: bool = True) -> None:
-        """Install the chart with these values, or upgrade to them."""
+    def apply(self, values: Mapping[str, object]) -> None:
+        """Install the chart with these values, or upgrade to them, and wait until everything is ready."""
         file = self._directory / "values.json"
         file.write_text(json.dumps(values), encoding="utf-8")
-        waiting = ["--wait", "--timeout", f"{READY_DEADLINE_S:.0f}s"] if wait else []
+        waiting = ["--wait", "--timeout", f"{READY_DEADLINE_S:.0f}s"]
         self.helm("upgrade", "--install", NAME, str(CHART), "--values", str(file), *waiting)
-        if wait:
-            self.wait_settled()
+        self.wait_settled()
 
     def wait_settled(self) -> None:
         """Return once no pod of an earlier revision takes calls; helm waits for the new ones only."""
@@ -163,8 +162,13 @@ def _is_settled(deployment: Mapping[str, Any]) -> bool:
     return status.get("observedGeneration", 0) >= deployment["metadata"]["generation"] and set(counts) == {wanted}
 
 
-def until(condition: Callable[[], bool], deadline_s: float, what: str) -> float:
+def until(condition: Callable[[], bool], deadline_s: float, what: str | Callable[[], str]) -> float:
     """Wait for a condition and return how many seconds it took.
+
+    Args:
+        condition: what to wait for.
+        deadline_s: when to give up.
+        what: names the condition; a function is called once it did not come.
 
     Raises:
         CheckFailedError: when it does not come in time.
@@ -172,6 +176,7 @@ def until(condition: Callable[[], bool], deadline_s: float, what: str) -> float:
     begun_s = time.monotonic()
     while not condition():
         if time.monotonic() - begun_s > deadline_s:
-            raise CheckFailedError(f"{what} did not come within {deadline_s:g} s")
+            name = what if isinstance(what, str) else what()
+            raise CheckFailedError(f"{name} did not come within {deadline_s:g} s")
         time.sleep(_POLL_S)
     return time.monotonic() - begun_s

@@ -18,7 +18,7 @@ def uninstall(site: Site) -> str:
     kept = {"cairn-redis", "cairn-tenants"}
     site.removed()
     site.release.helm("uninstall", NAME, "--wait")
-    until(lambda: not _left(site), _GONE_DEADLINE_S, f"the end of {_left(site)}")
+    until(lambda: not _left(site), _GONE_DEADLINE_S, lambda: f"the end of {_left(site)}")
     secrets = {each["metadata"]["name"] for each in site.cluster.api.items(f"/api/v1/namespaces/{NAMESPACE}/secrets")}
     must(secrets >= kept, f"the operator's Secrets {kept - secrets} are gone")
     must(site.bundles.is_dir(), "the volume of the bundles is gone")

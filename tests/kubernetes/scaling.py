@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from deploy.kafka.certificates import Authority
+from deploy.kubernetes import node
 from tests.kubernetes.lag_metrics import LagMetrics, lag_records
 from tests.kubernetes.load import account, load
 from tests.kubernetes.release import NAMESPACE, until
@@ -25,10 +26,10 @@ _AUTOSCALED = {
     "autoscaling", "the autoscaler starts four workers for 200,000 events by the exporter's lag, and one is left after"
 )
 def autoscaling(site: Site) -> str:
-    site.apply(worker={"replicas": 1}, ingest={"replicas": 2})
     _serve_metrics(site)
+    site.apply(worker=_AUTOSCALED, ingest={"replicas": 2})
     workers = f"deployment/{site.release.object_name('worker')}"
-    # They are away while the events come, so that one is not enough however fast this machine is.
+    # An autoscaler leaves a process alone that somebody scaled to nothing.
     site.cluster.kubectl("scale", "-n", NAMESPACE, workers, "--replicas=0")
     site.removed()
     with load(site, events=_EVENTS, per_s=1e6, senders=3) as sent:
@@ -36,11 +37,15 @@ def autoscaling(site: Site) -> str:
     must(
         sum(site.ends().values()) - sum(site.positions(site.current_epoch()).values()) >= _EVENTS, "events were folded"
     )
-    begun_s = time.monotonic()
-    site.apply(worker=_AUTOSCALED, ingest={"replicas": 2}, wait=False)
-    site.cluster.kubectl("scale", "-n", NAMESPACE, workers, "--replicas=1")
-    until(lambda: _wanted(site) == PARTITIONS, _SCALED_DEADLINE_S, "four workers wanted")
-    up_s = time.monotonic() - begun_s
+    # No pod starts before four are wanted, so that fewer are not enough however fast this machine is.
+    site.cluster.kubectl("cordon", node.NAME)
+    try:
+        begun_s = time.monotonic()
+        site.cluster.kubectl("scale", "-n", NAMESPACE, workers, "--replicas=1")
+        until(lambda: _wanted(site) == PARTITIONS, _SCALED_DEADLINE_S, "four workers wanted")
+        up_s = time.monotonic() - begun_s
+    finally:
+        site.cluster.kubectl("uncordon", node.NAME)
     site.wait_drained(_DRAINED_DEADLINE_S)
     drained_s = time.monotonic() - begun_s
     until(lambda: _wanted(site) == 1, _SCALED_DEADLINE_S, "one worker wanted")

@@ -110,18 +110,17 @@ class Site:
             here[name]["replicas"] = 1
         return merged(here, others)
 
-    def apply(self, *, wait: bool = True, **others: Any) -> None:
+    def apply(self, **others: Any) -> None:
         """Install the chart or upgrade it to `values(**others)`, and wait until everything is ready.
 
         Args:
-            wait: whether to wait.
             others: values.
         """
         values = self.values(**others)
         if self._applied == values:
             return
         self._applied = None
-        self.release.apply(values, wait=wait)
+        self.release.apply(values)
         self._applied = values
 
     def image(self, process: str) -> str:
