@@ -1,6 +1,8 @@
 """Text is read as its layout says, whatever its delimiter, quote, encoding and line ends; contradictions are named."""
 
 import gzip
+import subprocess
+import sys
 
 import pytest
 from pydantic import ValidationError
@@ -197,6 +199,8 @@ class TestEncodings:
         ("content", "encoding", "words"),
         [
             ("a,b\n".encode("utf-16-be"), "utf-16-le", "set encoding: utf-16-be"),
+            ("a,b\n".encode("utf-16-le"), "utf-16-be", "set encoding: utf-16-le"),
+            ("a,b\n".encode("utf-16-be"), "utf-16", "does not start with the byte order mark .* encoding: utf-16-be"),
             ("\ufeffa,b\n".encode("utf-16-be"), "utf-16-le", "starts as utf-16.*set encoding: utf-16"),
             (b"a,b\n1,2\n3,\x004\n", "utf-8", "line 3 of .* has a zero byte at position 3"),
             (
@@ -292,3 +296,13 @@ def test_a_key_that_means_nothing_for_the_file_is_refused(read):
         read("a,b\n", sheet="Marks")
     with pytest.raises(FileUnusableError, match=r"member is 'x.csv', but .* is not a zip file"):
         read("a,b\n", member="x.csv")
+
+
+def test_nobody_waits_for_libraries_of_other_formats():
+    program = """
+import sys
+import services.common.tables, services.common.tables.detection
+print(*{"pyarrow", "python_calamine", "charset_normalizer", "numpy"} & {*sys.modules})
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []
