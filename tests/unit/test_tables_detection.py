@@ -124,6 +124,11 @@ class TestEncoding:
         assert name.encode(layout["encoding"]) == name.encode(encoding)
         assert "the file is not UTF-8" in evidence
 
+    def test_two_that_fit_as_well_are_shown_by_what_they_make_of_a_text(self, detect):
+        _, evidence = detect("id,name\n7,Łukasz Żółtowski\n8,Zofia Wiśniewska\n".encode("cp1250"))
+        assert "with a confidence of 50%" in evidence
+        assert "as cp1250 that text would be '7,Łukasz'" in evidence
+
     def test_a_byte_far_into_a_compressed_file_counts(self, detect):
         content = gzip.compress(b"pupil,mark\n" + b"a,1\n" * 200_000 + "Zoë,1\n".encode("cp1252") + b"b,2\n" * 200_000)
         layout, evidence = detect(content, "table.csv.gz")

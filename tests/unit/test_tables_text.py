@@ -169,10 +169,12 @@ class TestQuotes:
         assert "fix its quotes" in rows[0].reason
         assert rows[1:] == [TableRow(3, ("3", "4"))]
 
-    def test_a_line_that_is_too_long_is_a_damaged_row_and_the_next_one_is_read(self, read):
-        _, rows = read(f"a,b\n{'x' * (LINE_BYTES_MAX + 10)},1\n{'y' * (LINE_BYTES_MAX - 3)},2\n")
+    def test_a_line_or_a_cell_that_is_too_long_is_a_damaged_row_and_the_next_one_is_read(self, read):
+        cell = "y" * 131_072
+        _, rows = read(f"a,b\n{'x' * (LINE_BYTES_MAX + 10)},1\n{cell}y,2\n{cell},3\n")
         assert rows[0] == DamagedRow(2, f"has more than {LINE_BYTES_MAX} characters: is it one row of a table?")
-        assert rows[1] == TableRow(3, ("y" * (LINE_BYTES_MAX - 3), "2"))
+        assert rows[1].reason.startswith("is not a row of a table, up to line 3 (field larger than field limit")
+        assert rows[2] == TableRow(4, (cell, "3"))
 
 
 class TestEncodings:
