@@ -10,7 +10,7 @@ from services.common.auth.identity import normalised_id
 from services.ingest.application.fingerprints import Fingerprints
 from services.ingest.application.ports import FileRow, Row
 from services.ingest.domain.kinds.assessment import Assessment
-from services.ingest.domain.submission import Instant, Submission, former_key, natural_details
+from services.ingest.domain.submission import Instant, Submission, SubmittedBody
 
 COMPARED_MAX = 2_000_000
 SKILLS_MAX = 10_000
@@ -73,14 +73,15 @@ class FileFigures:
             self.first_at = at if self.first_at is None or at < self.first_at else self.first_at
             self.last_at = at if self.last_at is None or at > self.last_at else self.last_at
         if body is not None and self.acts <= COMPARED_MAX:
-            self._compare(submission)
+            self._compare(submission, body)
 
-    def _compare(self, submission: Submission) -> None:
-        key: tuple[str, ...] = (submission.event_id, submission.source)
-        if not submission.event_id:
-            key = (*former_key(submission), *natural_details(submission))
-        act = hash((submission.learner_id, *key))
-        content = hash((act, submission.body, submission.occurred_at))
+    def _compare(self, submission: Submission, body: SubmittedBody) -> None:
+        if submission.event_id:
+            act = hash((submission.learner_id, submission.source, submission.event_id))
+        else:
+            at, key, details = submission.occurred_at, body.natural_key(submission.source), body.natural_details()
+            act = hash((submission.learner_id, submission.source, submission.source_sequence, at, key, details))
+        content = hash((act, body, submission.occurred_at))
         known, is_same = not self._acts.add(act & _HASH_MASK), not self._contents.add(content & _HASH_MASK)
         self.identical += known and is_same
         self.differing += known and not is_same
