@@ -22,6 +22,7 @@ _EXAMPLE = "Example: cairn status"
 # The extra of the distribution that installs every library a command can use. The other commands need no extra.
 _EXTRAS = {
     "catalog": "train",
+    "class": "files",
     "corrections": "recommender",
     "dlt": "recommender",
     "epoch": "recommender",
@@ -29,6 +30,7 @@ _EXTRAS = {
     "export": "train",
     "ingest": "files",
     "learner": "recommender",
+    "plan": "files",
     "replay": "worker",
     "status": "recommender",
     "train": "train",
