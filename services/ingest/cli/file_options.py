@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.ingest.application.ports import Row, UnreadableRow
+from services.ingest.cli.learner_options import LearnerOptions
 from services.ingest.formats import Format, format_of, read_events
 from services.ingest.formats.mapping.model import FileMapping
 
@@ -23,6 +24,7 @@ class FileOptions:
         limit: the most events to read of each file; None: all.
         problems: the file for rows that were not accepted; None: `FILE.rejected.ndjson` in this folder for each file.
         resume: whether to continue an interrupted load.
+        learners: who the learners are; None: the ids of the files.
     """
 
     file_format: Format | None = None
@@ -31,6 +33,7 @@ class FileOptions:
     limit: int | None = None
     problems: Path | None = None
     resume: bool = False
+    learners: LearnerOptions | None = None
 
     def format_of(self, file: Path) -> Format:
         """A file's format. Raises FileUnusableError when its name does not determine it."""
@@ -39,10 +42,12 @@ class FileOptions:
     def read(self, file: Path, observe_bytes: Callable[[int], None]) -> Iterator[Row | UnreadableRow]:
         """The events of a file. Raises FileUnusableError."""
         rows = read_events(file, self.format_of(file), self.source, observe_bytes, mapping=self.mapping)
-        return itertools.islice(rows, self.limit)
+        limited = itertools.islice(rows, self.limit)
+        return limited if self.learners is None else self.learners.applied(file, limited)
 
     @property
     def settings(self) -> str:
         """Everything that determines which events a file yields."""
         mapping = "" if self.mapping is None else self.mapping.model_dump_json()
-        return f"{self.file_format} {mapping} {self.source} {self.limit}"
+        learners = "" if self.learners is None else f" {self.learners.settings}"
+        return f"{self.file_format} {mapping} {self.source} {self.limit}{learners}"
