@@ -184,7 +184,7 @@ COMMANDS = (
         "export",
         "services.recommender.cli.export",
         (),
-        "Write learner state, current lists or the log to Parquet files, for a data team.",
+        "Write learner state, current lists, the log or mastery to files, for a data team.",
         _ANSWERS,
     ),
     _LaterCommand("epoch", _EPOCHS, ("epoch",), "List, compare, switch, drop, keep and restore epochs.", _MODELS),
