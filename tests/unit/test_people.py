@@ -149,6 +149,15 @@ def test_a_learner_is_left_out_under_every_id_when_any_of_them_is_listed(table, 
     assert (counts.suppressed, counts.unmatched) == (3, set())
 
 
+@pytest.mark.parametrize("aliases", [None, Aliases({"4711": "4711"})], ids=["none", "of others"])
+def test_a_learner_without_aliases_is_left_out_by_the_id_of_the_file(aliases):
+    counts = PeopleCounts()
+    people = People(aliases, Suppression(ids=frozenset({"ada@b"})))
+    assert learners_of(people, "Ada@b", "eve", " ada@B", counts=counts) == ["eve"]
+    assert counts.suppressed == 2
+    assert "Ada@b" not in counts.unmatched
+
+
 @pytest.mark.parametrize(
     "content",
     [
