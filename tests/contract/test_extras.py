@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import tomllib
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
@@ -21,7 +22,12 @@ _CLIENT = tomllib.loads((ROOT / "protos" / "pyproject.toml").read_text())["proje
 
 # What runs in a role beyond the commands: processes, and modules that commands load when they need them.
 _MODULES = {
-    "": ("cairn.client", "services.catalog.cli.rules", "services.catalog.cli.edit", "services.common.tables"),
+    "": (
+        "cairn.client",
+        "services.catalog.cli.rules",
+        "services.catalog.cli.edit",
+        "services.common.learners.tables",
+    ),
     "files": ("services.ingest.formats.proposal", "pyarrow.parquet"),
     "ingest": ("services.ingest.__main__",),
     "catalog": ("services.catalog.__main__", "services.catalog.tagging.store"),
@@ -86,11 +92,18 @@ def run_with(extra: str, program: str, *arguments: str) -> subprocess.CompletedP
         "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
         "sys.meta_path.insert(0, OnlyWhatIsInstalled())\n"
     )
-    command = [sys.executable, "-c", blocker + program, *arguments]
-    checkout = {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos'}"}
-    return subprocess.run(
-        command, cwd=ROOT, env=os.environ | checkout, capture_output=True, text=True, timeout=100, check=False
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        # Python imports this first, also in the processes that the program starts.
+        (Path(folder) / "sitecustomize.py").write_text(blocker)
+        return subprocess.run(
+            [sys.executable, "-c", program, *arguments],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": f"{folder}:{ROOT}:{ROOT / 'protos'}"},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
 
 
 def cairn(extra: str, *arguments: str) -> subprocess.CompletedProcess[str]:

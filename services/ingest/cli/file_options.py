@@ -9,6 +9,7 @@ from pathlib import Path
 
 from services.ingest.adapters.load_progress_file import fingerprint_of
 from services.ingest.application.ports import FileRow
+from services.ingest.cli.learner_options import LearnerOptions
 from services.ingest.formats import Format, format_of, read_events
 from services.ingest.formats.mapping.companions import companion_path
 from services.ingest.formats.mapping.model import FileMapping
@@ -25,6 +26,7 @@ class FileOptions:
         limit: how much to read of each file, events and what is none; None: all.
         problems: the file for rows that were not accepted; None: `FILE.rejected.ndjson` in this folder for each file.
         resume: whether to continue an interrupted load.
+        learners: who the learners are; None: the ids of the files.
     """
 
     file_format: Format | None = None
@@ -33,6 +35,7 @@ class FileOptions:
     limit: int | None = None
     problems: Path | None = None
     resume: bool = False
+    learners: LearnerOptions | None = None
 
     def format_of(self, file: Path) -> Format:
         """A file's format. Raises FileUnusableError when its name does not determine it."""
@@ -41,7 +44,8 @@ class FileOptions:
     def read(self, file: Path, observe_bytes: Callable[[int], None]) -> Iterator[FileRow]:
         """The events of a file. Raises FileUnusableError."""
         rows = read_events(file, self.format_of(file), self.source, observe_bytes, mapping=self.mapping)
-        return itertools.islice(rows, self.limit)
+        limited = itertools.islice(rows, self.limit)
+        return limited if self.learners is None else self.learners.applied(file, limited)
 
     @property
     def time_zone(self) -> str:
@@ -56,7 +60,8 @@ class FileOptions:
         """
         mapping = "" if self.mapping is None else self.mapping.model_dump_json()
         companions = " ".join(fingerprint_of(companion, "") for companion in self.companions_of(file))
-        return f"{self.file_format} {mapping} {self.source} {self.limit} {companions}".rstrip()
+        learners = "" if self.learners is None else self.learners.settings
+        return f"{self.file_format} {mapping} {self.source} {self.limit} {companions} {learners}".rstrip()
 
     def companions_of(self, file: Path) -> list[Path]:
         """The files that the mapping joins to a file."""

@@ -24,12 +24,13 @@ def document_of(name: str, detected: DetectedLayout, fields: Fields) -> str:
         fields: the mapping.
     """
     entries = [*fields.columns, *fields.settings]
+    layout = detected.layout.model_dump(mode="json", exclude_defaults=True)
     questions = sum(json.dumps(entry.value).count(f'"{OPEN}"') for entry in entries)
     lines = [
         _comment(f"Proposed from {name}. Check every line, then: cairn ingest load {name} --mapping THIS --preview"),
         *([_comment(f"{questions} to answer: replace each {OPEN}; no load accepts it")] if questions else []),
         *(_comment(sentence) for sentence in detected.evidence),
-        *(_line("", Entry(key, value, "")) for key, value in detected.layout.model_dump(mode="json", exclude_defaults=True).items()),
+        *(_line("", Entry(key, value, "")) for key, value in layout.items()),
         "columns:",
         *(_line("  ", entry) for entry in fields.columns),
         *(_line("", entry) for entry in fields.settings),
