@@ -79,8 +79,10 @@ class Source:
             FileUnusableError: when it cannot be read, or is no table for certain.
         """
         begin = self.begin(_BEGIN_BYTES)
-        if begin.startswith(_PARQUET_MAGIC) or self.suffix == ".parquet":
+        if begin.startswith(_PARQUET_MAGIC):
             return FileKind.PARQUET
+        if self.suffix == ".parquet":
+            raise FileUnusableError(f"{self} cannot be read as Parquet: it does not start like it; export it again")
         if begin.startswith(_OLE_MAGIC):
             return FileKind.WORKBOOK
         if begin.startswith(_ZIP_MAGICS):

@@ -95,15 +95,17 @@ def _confirmed_encoding(source: Source, encoding: str) -> tuple[str, int]:
                 )
             # A plain utf-16 or utf-32 needs its mark; every other codec takes it for a character.
             return ("utf-8", 3) if marked == "utf-8" else (encoding, len(mark) if encoding != marked else 0)
-    if encoding.startswith(("utf-16", "utf-32")):
-        other_order = "utf-16-le" if encoding == "utf-16-be" else "utf-16-be"
-        zero_first = begin[:1] == b"\0" and begin[1:2] != b"\0"
-        zero_second = begin[1:2] == b"\0" and begin[:1] != b"\0"
-        if encoding.startswith("utf-16") and (zero_second if encoding == "utf-16-be" else zero_first):
-            raise FileUnusableError(
-                f"line 1 of {source} has its zero bytes where {other_order} has them: set encoding: {other_order}"
-            )
-    elif b"\0" in begin:
+    if encoding in {"utf-16", "utf-32"} and begin:
+        ordered = f"{encoding}-{'be' if begin.startswith(bytes(1)) else 'le'}"
+        raise FileUnusableError(
+            f"{source} does not start with the byte order mark of {encoding}: if it has none, set encoding: {ordered}"
+        )
+    if encoding.startswith("utf-16"):
+        zeros = [byte == 0 for byte in begin[:2]]
+        if zeros == [encoding == "utf-16-le", encoding == "utf-16-be"]:
+            other = "utf-16-le" if encoding == "utf-16-be" else "utf-16-be"
+            raise FileUnusableError(f"{source} has its zero bytes where {other} has them: set encoding: {other}")
+    elif b"\0" in begin and not encoding.startswith("utf-32"):
         raise FileUnusableError(f"line 1 of {source} has zero bytes, as utf-16 has: {_ENCODING_REMEDY}")
     return ("utf-8" if encoding == "utf-8-sig" else encoding), 0
 
