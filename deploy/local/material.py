@@ -20,7 +20,7 @@ from deploy.local.learning import SimulatedLearning, submission_of
 from deploy.processes import BadInputError
 from services.catalog.formats.jsonl import read_resources, read_skills
 from services.common.tables.lines import FileUnusableError
-from services.ingest.application.ports import Row, UnreadableRow
+from services.ingest.application.ports import FileRow, Row
 from services.ingest.domain.kinds.assessment import Assessment
 from services.ingest.domain.submission import Submission
 from services.ingest.formats import Format, read_events
@@ -214,7 +214,7 @@ class _LastResponses:
         self._last: dict[str, deque[Row]] = {}
         self._observe = observe
 
-    def watch(self, rows: Iterable[Row | UnreadableRow]) -> Iterator[Row | UnreadableRow]:
+    def watch(self, rows: Iterable[FileRow]) -> Iterator[FileRow]:
         """The rows, remembered as they pass."""
         for row in rows:
             if isinstance(row, Row):
@@ -257,7 +257,7 @@ class _LastResponses:
         return len(skills) or _LIVE_RESPONSES, abs(successes - 7), learner
 
 
-def _write_catalog(rows: Iterator[Row | UnreadableRow], skills: Path, resources: Path) -> None:
+def _write_catalog(rows: Iterator[FileRow], skills: Path, resources: Path) -> None:
     with skills.open("wb") as skill_file, resources.open("wb") as resource_file:
         for kind, line in catalog_of_rows(rows, framework="ASSISTments"):
             (skill_file if kind == "skill" else resource_file).write(orjson.dumps(line) + b"\n")

@@ -8,9 +8,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from services.ingest.application.ports import Row
+from services.ingest.application.ports import LeftOutRow, Row
+from services.ingest.domain.kinds.assessment import Assessment
 from services.ingest.domain.outcome import Score
 from services.ingest.formats import Format, read_events
+from services.ingest.formats.mapping.keys import Columns, Join, RowFilter, Unpivot
 from services.ingest.formats.mapping.model import FileMapping, load_mapping
 from services.recommender.adapters.files.parquet_tables import ParquetTable
 from services.recommender.application.operations.export import STATE_COLUMNS
@@ -24,12 +26,12 @@ def blocks(language):
 
 
 def test_the_worked_example_is_read_as_described(tmp_path):
-    (table,), (mapping,) = blocks("csv"), blocks("yaml")
+    table, mapping = blocks("csv")[0], blocks("yaml")[0]
     (tmp_path / "term1.csv").write_text(table, encoding="cp1252")
     (tmp_path / "gradebook.yaml").write_text(mapping)
     rows = list(read_events(tmp_path / "term1.csv", Format.CSV, mapping=load_mapping(tmp_path / "gradebook.yaml")))
-    assert all(isinstance(row, Row) for row in rows)
-    first, unjudged, last = (row.submission for row in rows)
+    assert rows[1] == LeftOutRow(3, "without an outcome")
+    first, last = (row.submission for row in rows if isinstance(row, Row))
     assert (first.learner_id, first.source, first.body.item, first.body.activity) == (
         "4711",
         "gradebook",
@@ -39,13 +41,55 @@ def test_the_worked_example_is_read_as_described(tmp_path):
     assert first.body.skills == ("3.NF.A.1", "3.NF.A.3")
     assert (first.body.outcome, first.body.duration_ms) == (Score(3.5, 0.0, 4.0), 150_000)
     assert first.occurred_at.seconds == 1_772_615_700
-    assert unjudged.body.outcome is None
     assert last.learner_id == "4712"
 
 
 def test_every_key_of_a_mapping_is_explained():
-    for name in (*FileMapping.model_fields, *FileMapping.model_fields["columns"].annotation.model_fields):
-        assert f"`{name}`" in DOCUMENT, name
+    for model in (FileMapping, Columns, RowFilter, Unpivot, Join):
+        for name, field in model.model_fields.items():
+            key = field.alias or name
+            assert re.search(rf"`[^`\n]*\b{key}\b[^`\n]*`|^ *-? ?{key}:", DOCUMENT, re.MULTILINE), key
+
+
+@pytest.mark.parametrize("mapping", blocks("yaml"))
+def test_every_mapping_is_one(tmp_path, mapping):
+    (tmp_path / "mapping.yaml").write_text(mapping)
+    load_mapping(tmp_path / "mapping.yaml")
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(table, mapping):
+        (tmp_path / "table.csv").write_text(table)
+        (tmp_path / "mapping.yaml").write_text(mapping)
+        return list(read_events(tmp_path / "table.csv", Format.CSV, mapping=load_mapping(tmp_path / "mapping.yaml")))
+
+    return read
+
+
+def test_the_wide_gradebook_is_read_as_described(read):
+    rows = read(blocks("csv")[1], blocks("yaml")[2])
+    found = [(r.submission.learner_id, r.submission.body.activity, r.submission.body.outcome) for r in of(Row, rows)]
+    assert found == [("7001", "Quiz 1", Score(8.5, 0.0, 10.0)), ("7002", "Quiz 2", Score(18.0, 0.0, 20.0))]
+    assert [(row.line, row.reason) for row in of(LeftOutRow, rows)] == [
+        (2, "maximum_row"),
+        (3, "without an outcome"),
+        (4, "without an outcome"),
+        (5, "drop 1 (Student)"),
+    ]
+
+
+def test_the_companion_file_is_joined_as_described(read, tmp_path):
+    (tmp_path / "lineitems.csv").write_text(blocks("csv")[3])
+    row, left_out = read(blocks("csv")[2], blocks("yaml")[4])
+    assert row.submission.body == Assessment(
+        activity="Fractions check", skills=("3.NF.A.1",), outcome=Score(17.5, 0.0, 20.0)
+    )
+    assert left_out == LeftOutRow(3, "keep 1 (status)")
+
+
+def of(kind, rows):
+    return [row for row in rows if isinstance(row, kind)]
 
 
 def test_the_lines_of_json_are_events(tmp_path):

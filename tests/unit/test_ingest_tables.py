@@ -143,8 +143,8 @@ def test_a_cell_that_cannot_be_read_is_named_by_its_column_with_the_remedy(read,
 
 
 def test_empty_and_absent_cells_are_omitted_and_the_service_validates_the_rest(read):
-    rows = read('student,question,result\n"",NULL,\n', SIMPLE)
-    assert only(rows) == Submission("", "gradebook", Assessment())
+    rows = read('student,question,result\n"",NULL,1\n', SIMPLE)
+    assert only(rows) == Submission("", "gradebook", Assessment(outcome=True))
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_a_missing_column_is_named_together_with_the_existing_ones(read):
         ({"columns": {"learner_id": "s", "interaction": "v"}}, "name the column of the resource"),
         (SIMPLE | {"encoding": "klingon"}, "encoding: .*use utf-8"),
         (SIMPLE | {"time_zone": "Mars/Olympus"}, "time_zone: .*America/Chicago"),
-        (SIMPLE | {"delimeter": ";"}, "delimeter: Extra inputs"),
+        (SIMPLE | {"delimeter": ";"}, "delimeter: is not a key of a mapping here: did you mean 'delimiter'"),
         ({"columns": SIMPLE["columns"] | {"colour": "c"}}, "columns.colour"),
         ("just text", "mapping:"),
     ],

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from services.common.auth.identity import natural_fingerprint
-from services.ingest.application.ports import Row, UnreadableRow
+from services.ingest.application.ports import FileRow, Row
 from services.ingest.domain.submission import Submission, former_key, natural_details
 
 _SHARDS = 256
@@ -17,7 +17,7 @@ _WITH_DETAILS = 0x9E37_79B9_7F4A_7C15
 _ORDINAL_MAX = 2**32 - 1
 
 
-def with_ordinals(rows: Iterable[Row | UnreadableRow]) -> Iterator[Row | UnreadableRow]:
+def with_ordinals(rows: Iterable[FileRow]) -> Iterator[FileRow]:
     """The rows of a file, each with its ordinal among those that are otherwise equal.
 
     Args:
@@ -25,7 +25,7 @@ def with_ordinals(rows: Iterable[Row | UnreadableRow]) -> Iterator[Row | Unreada
     """
     ordinals = _FileOrdinals()
     for row in rows:
-        if isinstance(row, UnreadableRow):
+        if not isinstance(row, Row):
             yield row
             continue
         submission = ordinals.place(row.submission)

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from services.common.auth.identity import normalised_id
-from services.ingest.application.ports import FieldReason, Publisher, Row, SubmissionResult, UnreadableRow
+from services.ingest.application.ports import (
+    FieldReason,
+    FileRow,
+    LeftOutRow,
+    Publisher,
+    Row,
+    SubmissionResult,
+    UnreadableRow,
+)
 from services.ingest.application.publish import EVENTS_MAX
 from services.ingest.domain.repeats import Outcome
 
@@ -25,16 +33,18 @@ class LoadProgress:
     """The progress of a load. Counts only grow.
 
     Attributes:
-        read: events read from the file, rejected ones included.
+        read: what was read from the file: events, rows that are none, and what is left out.
         new: events that were not known.
         unchanged: events that are the same as an earlier one with the same identity.
         revised: events that replace an earlier one with the same identity.
         conflicts: events that differ from an earlier one with the same identity and do not replace it; not written.
         rejected: rows that are not events, and events that the service rejected.
+        left_out: how often what was read is left out on purpose, by the reason.
         not_compared: events that the service did not compare with those of earlier requests.
         older: new assessments that are older than one of the learner that was written before.
         older_learners: the pseudonyms of their learners.
-        settled: number of leading rows that were all answered; a resumed load may skip them.
+        settled: how much of what is read from the file, from its start on, was answered; a resumed load may skip it. A
+            row that gives several events is read as several.
     """
 
     read: int = 0
@@ -43,6 +53,7 @@ class LoadProgress:
     revised: int = 0
     conflicts: int = 0
     rejected: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
     not_compared: int = 0
     older: int = 0
     older_learners: set[str] = field(default_factory=set)
@@ -92,7 +103,7 @@ class _Stream:
 
 
 async def load(
-    rows: Iterable[Row | UnreadableRow],
+    rows: Iterable[FileRow],
     publisher: Publisher,
     *,
     reject: Reject,
@@ -134,7 +145,7 @@ async def load(
 
 
 async def _read(
-    rows: Iterable[Row | UnreadableRow],
+    rows: Iterable[FileRow],
     streams: Sequence[_Stream],
     batch_events: int,
     progress: LoadProgress,
@@ -146,6 +157,9 @@ async def _read(
         if isinstance(row, UnreadableRow):
             progress.rejected += 1
             reject(row.line, row.problems, row.original)
+            continue
+        if isinstance(row, LeftOutRow):
+            progress.left_out[row.reason] += 1
             continue
         learner_id = normalised_id(row.submission.learner_id)
         stream = streams[zlib.crc32(learner_id.encode(errors="surrogatepass")) % len(streams)]

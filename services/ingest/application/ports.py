@@ -230,3 +230,20 @@ class UnreadableRow:
     line: int
     problems: tuple[FieldReason, ...]
     original: object
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOutRow:
+    """A row of a file that its mapping leaves out, which is no mistake.
+
+    Attributes:
+        line: the line it starts on, from 1.
+        reason: why, in the words of the summary, which counts each reason.
+    """
+
+    line: int
+    reason: str
+
+
+FileRow = Row | UnreadableRow | LeftOutRow
+"""What a row of a file is. A row of a wide table may be several."""

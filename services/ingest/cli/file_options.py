@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.ingest.application.ports import Row, UnreadableRow
+from services.ingest.application.ports import FileRow
 from services.ingest.formats import Format, format_of, read_events
 from services.ingest.formats.mapping.model import FileMapping
 
@@ -36,7 +36,7 @@ class FileOptions:
         """A file's format. Raises FileUnusableError when its name does not determine it."""
         return self.file_format or format_of(file)
 
-    def read(self, file: Path, observe_bytes: Callable[[int], None]) -> Iterator[Row | UnreadableRow]:
+    def read(self, file: Path, observe_bytes: Callable[[int], None]) -> Iterator[FileRow]:
         """The events of a file. Raises FileUnusableError."""
         rows = read_events(file, self.format_of(file), self.source, observe_bytes, mapping=self.mapping)
         return itertools.islice(rows, self.limit)

@@ -24,7 +24,7 @@ from services.ingest.adapters.rejected_rows_file import RejectedRowsFile
 from services.ingest.application.check import CheckingPublisher
 from services.ingest.application.file_ordinals import with_ordinals
 from services.ingest.application.load import LoadProgress, Reject, load
-from services.ingest.application.ports import FieldReason, Publisher, PublisherUnavailableError, Row, UnreadableRow
+from services.ingest.application.ports import FieldReason, FileRow, Publisher, PublisherUnavailableError
 from services.ingest.cli.file_options import FileOptions
 from services.ingest.cli.load_display import load_display
 from services.ingest.cli.load_preview import FirstProblems
@@ -152,6 +152,7 @@ class FileLoad:
             "revised": self.progress.revised,
             "conflicts": self.progress.conflicts,
             "rejected": self.progress.rejected,
+            "left_out": dict(self.progress.left_out),
             "not_compared": self.progress.not_compared,
             "older": self.progress.older,
             "older_learners": len(self.progress.older_learners),
@@ -175,6 +176,8 @@ class FileLoad:
             table.add_row("revised", f"{self.progress.revised:,}")
             table.add_row("conflicts", f"{self.progress.conflicts:,}", where if self.progress.conflicts else "")
         table.add_row("rejected", f"{self.progress.rejected:,}", where if self.progress.rejected else "")
+        for reason, count in self.progress.left_out.items():
+            table.add_row("left out", f"{count:,}", reason)
         table.add_row("seconds", f"{self._seconds:,.1f}")
         table.add_row("events/s", f"{self._rate():,.0f}")
         return table
@@ -234,7 +237,7 @@ class FileLoad:
 
 
 async def _publish(
-    rows: Iterator[Row | UnreadableRow],
+    rows: Iterator[FileRow],
     connect: Callable[[], AbstractAsyncContextManager[Publisher]],
     streams: int,
     reject: Reject,

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from services.ingest.application.check import CheckingPublisher
-from services.ingest.application.ports import FieldReason, Row, UnreadableRow
+from services.ingest.application.ports import FieldReason, LeftOutRow, Row, UnreadableRow
 from services.ingest.cli.file_options import FileOptions
 from services.ingest.domain.submission import BodySummary, Submission
 
@@ -61,6 +61,8 @@ def print_preview(file: Path, options: FileOptions, console: Console) -> int:
     for heading in ("line", "learner", "what", "skills or resource", "outcome", "when", "source"):
         table.add_column(heading, overflow="fold", justify="right" if heading == "line" else "left")
     for row in rows:
+        if isinstance(row, LeftOutRow):
+            continue
         if isinstance(row, UnreadableRow):
             found: Sequence[FieldReason] = row.problems
         else:

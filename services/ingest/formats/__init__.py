@@ -8,14 +8,14 @@ from enum import StrEnum
 from pathlib import Path
 
 from services.common.tables.lines import FileUnusableError, ObserveBytes
-from services.ingest.application.ports import Row, UnreadableRow
+from services.ingest.application.ports import FileRow
 from services.ingest.formats.assistments import SOURCE as ASSISTMENTS_SOURCE
 from services.ingest.formats.assistments import read_assistments
 from services.ingest.formats.mapping import read_table
 from services.ingest.formats.mapping.model import FileMapping
 from services.ingest.formats.ndjson import read_ndjson
 
-Rows = Iterator[Row | UnreadableRow]
+Rows = Iterator[FileRow]
 
 
 class Format(StrEnum):

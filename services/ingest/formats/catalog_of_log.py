@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from services.ingest.application.ports import Row, UnreadableRow
+from services.ingest.application.ports import FileRow, Row
 from services.ingest.domain.kinds.assessment import Assessment
 from services.ingest.formats import Format, read_events
 
@@ -29,8 +29,8 @@ def catalog_of_log(
     return catalog_of_rows(read_events(path, file_format), framework=framework)
 
 
-def catalog_of_rows(rows: Iterable[Row | UnreadableRow], *, framework: str) -> Iterator[CatalogLine]:
-    """As `catalog_of_log`, from events already read. Unreadable rows, and events without an item, are ignored."""
+def catalog_of_rows(rows: Iterable[FileRow], *, framework: str) -> Iterator[CatalogLine]:
+    """As `catalog_of_log`, from events already read. What is no event, and events without an item, are ignored."""
     responses: Counter[str] = Counter()
     naming: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:

@@ -6,15 +6,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from services.common.tables import DamagedRow, FileUnusableError, ObserveBytes, Table, open_table
-from services.ingest.application.ports import FieldReason, Row, UnreadableRow
+from services.common.tables import Cell, DamagedRow, FileUnusableError, ObserveBytes, open_table
+from services.ingest.application.ports import FieldReason, FileRow, LeftOutRow, UnreadableRow
+from services.ingest.formats.mapping.companions import Companion
 from services.ingest.formats.mapping.model import FileMapping
 from services.ingest.formats.mapping.row_mapper import RowMapper
+from services.ingest.formats.mapping.shape import CellTest, RowChoice, columns_of, event_shapes, with_maximum_row
 
 
 def read_table(
     path: Path, mapping: FileMapping, source: str, observe_bytes: ObserveBytes = lambda _: None
-) -> Iterator[Row | UnreadableRow]:
+) -> Iterator[FileRow]:
     """The events of a table.
 
     Args:
@@ -24,37 +26,126 @@ def read_table(
         observe_bytes: see ObserveBytes.
 
     Raises:
-        FileUnusableError: when it cannot be read, or its header lacks a column of the mapping.
+        FileUnusableError: when it or a companion cannot be read, or its header lacks a column of the mapping.
     """
-    table = open_table(path, mapping, observe_bytes)
-    _check_columns(path, table.columns, mapping)
-    return _mapped(table, mapping, RowMapper(mapping, source))
+    return _MappedTable(path, mapping, source, observe_bytes).rows()
 
 
-def _check_columns(path: Path, columns: Sequence[str], mapping: FileMapping) -> None:
-    if missing := [column for column in mapping.columns.named() if column not in columns]:
-        found = ", ".join(columns[:30])
-        hint = ""
-        if len(columns) == 1 and mapping.delimiter not in columns[0]:
-            hint = f"; there is only one, so the delimiter may not be {mapping.delimiter!r}"
-        raise FileUnusableError(
-            f"{path} lacks the columns {', '.join(missing)} of the mapping; it has {found}{hint}: fix the mapping"
-        )
-    repeated = sorted({column for column in mapping.columns.named() if columns.count(column) > 1})
-    if repeated:
-        raise FileUnusableError(f"the header of {path} repeats {', '.join(repeated)}: name each column once")
+class _MappedTable:
+    """A table and its companions, opened and checked against a mapping."""
+
+    def __init__(self, path: Path, mapping: FileMapping, source: str, observe_bytes: ObserveBytes) -> None:
+        self._path = path
+        self._mapping = mapping
+        self._table = open_table(path, mapping, observe_bytes)
+        self._columns = list(self._table.columns)
+        self._companions: list[Companion] = []
+        for join in mapping.join:
+            self._check_columns(join.by)
+            companion = Companion(path, join, self._place_of)
+            self._check_new(companion)
+            self._companions.append(companion)
+            self._columns += companion.columns
+        self._check_columns(columns_of(mapping))
+        shapes = event_shapes(mapping, self._columns, self._place_of)
+        self._used = {
+            *map(self._place_of, columns_of(mapping)),
+            *(place for shape in shapes for places in shape.places.values() for place in places),
+        }
+        self._labels = _labels(self._columns)
+        self._mapper = RowMapper(mapping, source, self._labels, self._place_of, shapes)
+        own = len(self._table.columns)
+        choice = RowChoice(mapping, self._place_of)
+        self._left_out = choice.of_columns(0, own)
+        self._left_out_with_companions = choice.of_columns(own, len(self._columns))
+
+    def rows(self) -> Iterator[FileRow]:
+        """The events of each row."""
+        rows = self._table.rows({place for place in self._used if place < len(self._table.columns)})
+        maximum = None
+        if self._mapping.maximum_row is not None:
+            test = CellTest(self._mapping.maximum_row, self._place_of)
+            maximum, rows = with_maximum_row(rows, test, self._path)
+            self._mapper.set_maxima(maximum.cells)
+        left_out, mapped = self._left_out, self._mapper.rows
+        for number, row in enumerate(rows, 1):
+            if isinstance(row, DamagedRow):
+                yield UnreadableRow(row.line, (FieldReason("", row.reason),), _original(self._labels, row.cells))
+            elif row is maximum:
+                yield LeftOutRow(row.line, "maximum_row")
+            elif (reason := left_out(row.cells)) is not None:
+                yield LeftOutRow(row.line, reason)
+            else:
+                original = _original(self._labels, row.cells)
+                cells = self._joined(row.line, row.cells, original) if self._companions else row.cells
+                if isinstance(cells, tuple):
+                    yield from mapped(row.line, number, cells, original)
+                else:
+                    yield cells
+        for companion in self._companions:
+            companion.close()
+
+    def _joined(
+        self, line: int, cells: tuple[Cell, ...], original: object
+    ) -> tuple[Cell, ...] | UnreadableRow | LeftOutRow:
+        """The cells of a row and of its companions."""
+        for companion in self._companions:
+            added = companion.cells_of(companion.key_of(cells))
+            if added is None:
+                match companion.join.absent:
+                    case "leave_out":
+                        return LeftOutRow(line, f"not in {companion.join.file}")
+                    case "refuse":
+                        return UnreadableRow(line, (companion.missing(cells),), original)
+                added = (None,) * len(companion.columns)
+            cells = (*cells, *added)
+        reason = self._left_out_with_companions(cells)
+        return cells if reason is None else LeftOutRow(line, reason)
+
+    def _place_of(self, name: str) -> int:
+        self._check_columns([name])
+        return self._columns.index(name)
+
+    def _check_columns(self, names: Sequence[str] | dict[str, str]) -> None:
+        columns = self._columns
+        if missing := [name for name in names if name not in columns]:
+            hint = ""
+            if len(columns) == 1 and self._mapping.delimiter not in columns[0]:
+                hint = f"; there is only one, so the delimiter may not be {self._mapping.delimiter!r}"
+            raise FileUnusableError(
+                f"{self._path} lacks the columns {', '.join(missing)} of the mapping; it has "
+                f"{', '.join(columns[:30])}{hint}: fix the mapping"
+            )
+        if repeated := sorted({name for name in names if columns.count(name) > 1}):
+            raise FileUnusableError(f"the header of {self._path} repeats {', '.join(repeated)}: name each column once")
+
+    def _check_new(self, companion: Companion) -> None:
+        if known := [column for column in companion.columns if column in self._columns]:
+            raise FileUnusableError(
+                f"join takes {known[0]} from {companion.join.file}, and {self._path} has that column, too: give it "
+                f"another name, as in take: {{of_companion: {companion.join.take[known[0]]}}}"
+            )
 
 
-def _mapped(table: Table, mapping: FileMapping, mapper: RowMapper) -> Iterator[Row | UnreadableRow]:
-    named = set(mapping.columns.named())
-    used = [place for place, column in enumerate(table.columns) if column in named]
-    for row in table.rows(used):
-        if isinstance(row, DamagedRow):
-            yield UnreadableRow(row.line, (FieldReason("", row.reason),), row.cells)
-            continue
-        values = dict(zip(table.columns, row.cells, strict=True))
-        yield mapper.row(row.line, values, {name: _plain(value) for name, value in values.items()})
+def _labels(columns: Sequence[str]) -> list[str]:
+    """The names of columns, each once: the second of a name is NAME#2."""
+    labels: dict[str, None] = {}
+    for place, column in enumerate(columns):
+        label, count = column, columns[: place + 1].count(column)
+        while count > 1 and (label := f"{column}#{count}") in labels:
+            count += 1
+        labels[label if label not in labels else f"#{place + 1}"] = None
+    return list(labels)
 
 
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, str | int | float | bool | list | type(None)) else str(value)
+def _original(labels: Sequence[str], cells: Sequence[Cell] | None) -> Any:
+    """A row as it is in the file, of JSON types: its cells by column, where there are as many."""
+    if cells is None:
+        return None
+    # Nearly every cell is a text.
+    row = [cell if type(cell) is str else _plain(cell) for cell in cells]
+    return dict(zip(labels, row, strict=False)) if len(row) <= len(labels) else row
+
+
+def _plain(cell: Cell) -> Any:
+    return cell if isinstance(cell, str | int | float | bool | list | type(None)) else str(cell)

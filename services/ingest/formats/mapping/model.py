@@ -1,54 +1,37 @@
 """The mapping file: which column of a table is which field of an event, and how its values are written.
 
-`docs/files.md` explains every field with an example.
+`docs/files.md` explains every key with an example.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from re import error as RegexError  # noqa: N812 - re.error is the name of a class, and would hide `error`.
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from services.common.repeated_keys import load_yaml
 from services.common.tables import FileUnusableError, Layout
+from services.ingest.formats.mapping.keys import Columns, Join, RowFilter, Text, Texts, Unpivot, close_or_all
+
+NAMED_DATE_FORMATS = ("iso", "unix", "unix_ms", "excel")
+_SHOWN_CHARACTERS = 60
+
+_TextField = Literal[
+    "learner_id", "source", "source_sequence", "item", "activity", "skills", "interaction", "resource",
+    "recommendation_id",
+]  # fmt: skip
+_Scale = Literal["points", "percent", "fraction"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Columns(_Strict):
-    """The column of each field of an event; None: there is none."""
-
-    learner_id: str | None = None
-    source: str | None = None
-    event_id: str | None = None
-    source_sequence: str | None = None
-    occurred_at: str | None = None
-    item: str | None = None
-    activity: str | None = None
-    skills: str | Sequence[str] | None = None
-    correct: str | None = None
-    score: str | None = None
-    score_min: str | None = None
-    score_max: str | None = None
-    attempt: str | None = None
-    hints: str | None = None
-    duration: str | None = None
-    interaction: str | None = None
-    resource: str | None = None
-    recommendation_id: str | None = None
-
-    def named(self) -> list[str]:
-        """The columns that a table must have, each once."""
-        columns: dict[str, None] = {}
-        for value in self.model_dump().values():
-            columns |= dict.fromkeys([value] if isinstance(value, str) else value or ())
-        return list(columns)
+def _scales(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else (value,)
 
 
 class FileMapping(Layout):
@@ -56,35 +39,68 @@ class FileMapping(Layout):
 
     Attributes:
         columns: the column of each field.
-        constants: fields that are the same for every row.
+        constants: fields of text that are the same for every row.
+        keep: a row is left out unless it is meant by each of these.
+        drop: a row is left out if it is meant by one of these.
+        unpivot: columns that become events of their own. A column belongs to the first entry that matches.
+        maximum_row: the row, among the first ten, that holds the maximum points of each column with a score.
+        join: companion files that add columns.
         decimal: the decimal separator of numbers.
+        thousands: the separator of thousands, in full groups of three; "": none; None: "." where decimal is ",", else
+            none.
         absent: values that mean an empty cell.
+        not_scored: values of `correct` or `score` that mean that nobody scored it, in upper or lower case.
+        id_form: `spreadsheet` reads 100236.0 and 1.00234E+05 as the whole numbers that they were.
         skills_separator: between several skills in one cell; empty: a cell is one skill.
-        right: values of `correct` for a right answer, case-insensitive.
+        right: values of `correct` for a right answer, in upper or lower case.
         wrong: the same for a wrong answer.
+        scale: how `score` is written: points, percent or fraction ("7 / 10"); or several of these.
+        levels: points of letters or of levels of a rubric.
+        marks: characters around an outcome that mean nothing.
         score_min: the minimum number of points, where there is no column for it.
         score_max: the maximum, likewise.
-        date_format: as for Python's strptime; or iso, unix (seconds) or unix_ms.
+        extra_credit: what happens to points above the maximum: `cap` makes them the maximum; else they are refused.
+        date_format: as for Python's strptime; or iso, unix (seconds), unix_ms or excel (days). Several are tried in
+            their order.
         time_zone: of times without one.
-        duration_unit: of the column `duration`.
+        duration_unit: of the column `duration`; `text`: as in "3 mins 20 secs" and "0:03:20".
+        sequence: `row` makes the number of the row the source's sequence.
         interactions: values of `interaction` for each kind.
         grain: what was scored, where item and activity do not determine it.
+        revises: whether an assessment replaces an earlier one with the same identity.
     """
 
     columns: Columns
-    constants: dict[Literal["source", "activity", "skills", "item"], str] = Field(default={})
+    constants: dict[_TextField, Text] = Field(default={})
+    keep: tuple[RowFilter, ...] = ()
+    drop: tuple[RowFilter, ...] = ()
+    unpivot: tuple[Unpivot, ...] = ()
+    maximum_row: RowFilter | None = None
+    join: tuple[Join, ...] = ()
     decimal: Literal[".", ","] = "."
-    absent: tuple[str, ...] = ("NA", "N/A", "NULL", "null", "nan", "None")
+    thousands: Literal[".", ",", " ", "'", ""] | None = None
+    absent: Texts = ("NA", "N/A", "NULL", "null", "nan", "None")
+    not_scored: Texts = (
+        "-", "--", "–", "—", "EX", "EXC", "Excused", "Exempt", "Incomplete", "In progress", "NG", "Not graded",  # noqa: RUF001 - dashes that exports have.
+        "Ungraded", "Needs grading", "Requires grading", "Not attempted", "Not started", "Not submitted", "Pending",
+    )  # fmt: skip
+    id_form: Literal["as_written", "spreadsheet"] = "as_written"
     skills_separator: str = ";"
-    right: tuple[str, ...] = ("1", "1.0", "true", "t", "yes", "y", "correct", "right")
-    wrong: tuple[str, ...] = ("0", "0.0", "false", "f", "no", "n", "incorrect", "wrong")
+    right: Texts = ("1", "1.0", "true", "t", "yes", "y", "correct", "right")
+    wrong: Texts = ("0", "0.0", "false", "f", "no", "n", "incorrect", "wrong")
+    scale: Annotated[tuple[_Scale, ...], BeforeValidator(_scales), Field(min_length=1)] = ("points",)
+    levels: dict[Text, float] = Field(default={})
+    marks: Texts = ()
     score_min: float = 0.0
     score_max: float | None = None
-    date_format: str = "iso"
+    extra_credit: Literal["cap", "refuse"] = "refuse"
+    date_format: Annotated[Texts, Field(min_length=1)] = ("iso",)
     time_zone: str | None = None
-    duration_unit: Literal["ms", "s", "min"] = "ms"
-    interactions: dict[Literal["opened", "completed", "dismissed"], tuple[str, ...]] = Field(default={})
+    duration_unit: Literal["ms", "s", "min", "text"] = "ms"
+    sequence: Literal["row"] | None = None
+    interactions: dict[Literal["opened", "completed", "dismissed"], Texts] = Field(default={})
     grain: Literal["item", "activity"] | None = None
+    revises: bool = False
 
     @field_validator("time_zone")
     @classmethod
@@ -96,33 +112,95 @@ class FileMapping(Layout):
                 raise ValueError("is not a time zone: use a name such as America/Chicago, or UTC") from error
         return value
 
-    @field_validator("columns")
+    @field_validator("date_format")
     @classmethod
-    def _some_columns(cls, value: Columns) -> Columns:
-        if value.learner_id is None:
-            raise ValueError("learner_id is missing: name the column that identifies the learner")
-        if value.interaction is not None:
-            if value.resource is None:
-                raise ValueError("interaction is mapped and resource is not: name the column of the resource")
-            return value
-        if value.correct is None and value.score is None:
-            raise ValueError("neither correct nor score is mapped: name the column of the outcome, or of interaction")
-        if value.correct is not None and value.score is not None:
-            raise ValueError("correct and score are both mapped: keep the one that was observed")
+    def _readable_formats(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in value:
+            if pattern not in NAMED_DATE_FORMATS and not _is_pattern(pattern):
+                raise ValueError(
+                    f"{pattern!r} is not a format: use {', '.join(NAMED_DATE_FORMATS)}, or a pattern of strptime such "
+                    "as %d.%m.%Y"
+                )
+        return value
+
+    @field_validator("marks")
+    @classmethod
+    def _signs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for mark in value:
+            if len(mark) != 1 or mark.isalnum() or mark in ".,+-%/":
+                raise ValueError(f"{mark!r} cannot be a mark: list single characters such as '*' that numbers lack")
+        return value
+
+    @field_validator("levels")
+    @classmethod
+    def _distinct_levels(cls, value: dict[str, float]) -> dict[str, float]:
+        if len({level.strip().casefold() for level in value}) < len(value):
+            raise ValueError("has a level twice in upper and lower case: keep one of them")
+        if not all(map(math.isfinite, value.values())):
+            raise ValueError("has a level without finite points: give each a number")
         return value
 
     @model_validator(mode="after")
-    def _a_scale(self) -> FileMapping:
-        if self.columns.score is not None and self.columns.score_max is None and self.score_max is None:
-            raise ValueError("score is mapped without a scale: set score_max, or map columns.score_max")
+    def _complete(self) -> FileMapping:
+        common = {*self.columns.by_field(), *self.constants}
+        for fields in [common | entry.fields() for entry in self.unpivot] or [common]:
+            _check_fields(fields)
+            if "score" in fields:
+                self._check_scale(fields)
+            if self.revises and "interaction" in fields:
+                raise ValueError("revises is true, but only assessments are revised: remove it")
+            if self.sequence is not None and "source_sequence" in fields:
+                raise ValueError("sequence and source_sequence are both given: keep one of them")
+        if self.thousands == self.decimal:
+            raise ValueError(f"thousands and decimal are both {self.decimal!r}: correct one of them")
         return self
+
+    def _check_scale(self, fields: set[str]) -> None:
+        has_maximum = self.score_max is not None or self.maximum_row is not None or "score_max" in fields
+        if "points" in self.scale and not has_maximum and not self.levels:
+            raise ValueError(
+                "score is mapped without a scale: set score_max, or map columns.score_max, or set scale: percent or "
+                "fraction"
+            )
+        if "points" not in self.scale and has_maximum and not self.levels:
+            raise ValueError(
+                f"scale is {', '.join(self.scale)}, which has its own maximum, and another one is given: remove "
+                "score_max and maximum_row, or add points to scale"
+            )
+
+
+def _check_fields(fields: set[str]) -> None:
+    if "learner_id" not in fields:
+        raise ValueError("columns: learner_id is missing: name the column that identifies the learner")
+    if "interaction" in fields:
+        if "resource" not in fields:
+            raise ValueError("interaction is mapped and resource is not: name the column of the resource")
+        return
+    if not {"correct", "score"} & fields:
+        raise ValueError("neither correct nor score is mapped: name the column of the outcome, or of interaction")
+    if {"correct", "score"} <= fields:
+        raise ValueError("correct and score are both mapped: keep the one that was observed")
+
+
+def _is_pattern(text: str) -> bool:
+    """Whether strptime can read anything with it."""
+    if "%" not in text:
+        return False
+    try:
+        datetime.strptime("", text)  # noqa: DTZ007 - only whether it is a pattern matters.
+    except ValueError as error:
+        return "bad directive" not in str(error) and "stray %" not in str(error)
+    except RegexError:
+        # A directive that is there twice.
+        return False
+    return True
 
 
 def load_mapping(path: Path) -> FileMapping:
     """A mapping file in YAML.
 
     Raises:
-        FileUnusableError: when it cannot be read or is invalid; the message names the field and the remedy.
+        FileUnusableError: when it cannot be read or is invalid; the message names the key, the value and the remedy.
     """
     try:
         content = load_yaml(path.read_text(encoding="utf-8"))
@@ -142,8 +220,45 @@ def parse_mapping(content: Any, path: Path) -> FileMapping:
     try:
         return FileMapping.model_validate(content)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, entry['loc'])) or 'mapping'}: {entry['msg']}"
-            for entry in error.errors(include_url=False)
-        )
+        problems = "; ".join(dict.fromkeys(_explained(error)))
         raise FileUnusableError(f"the mapping {path} cannot be used: {problems}") from error
+
+
+_MODELS: dict[Any, type[BaseModel]] = {
+    "columns": Columns,
+    "keep": RowFilter,
+    "drop": RowFilter,
+    "maximum_row": RowFilter,
+    "unpivot": Unpivot,
+    "join": Join,
+}
+
+
+def _explained(invalid: ValidationError) -> Iterator[str]:
+    """Each problem with its key, its value and the remedy."""
+    for entry in invalid.errors(include_url=False):
+        place = entry["loc"]
+        message = entry["msg"].removeprefix("Value error, ")
+        key = ".".join(map(str, place)) or "mapping"
+        match entry["type"]:
+            case "extra_forbidden":
+                yield f"{key}: is not a key of a mapping here: {close_or_all(str(place[-1]), _keys_at(place))}"
+            case "missing":
+                yield f"{key}: is missing: add it"
+            case "literal_error":
+                yield f"{key}: is {_shown(entry['input'])}: use {entry['ctx']['expected']}"
+            case "value_error" if isinstance(entry["input"], dict):
+                yield f"{key}: {message}"
+            case _:
+                yield f"{key}: is {_shown(entry['input'])}: {message[0].lower()}{message[1:]}"
+
+
+def _keys_at(place: Sequence[int | str]) -> list[str]:
+    """The keys that there are where an unknown one was found."""
+    model = _MODELS[place[0]] if len(place) > 1 else FileMapping
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."

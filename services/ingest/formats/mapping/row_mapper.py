@@ -2,222 +2,219 @@
 
 from __future__ import annotations
 
-import math
-import re
 import sys
-from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from services.ingest.application.ports import FieldReason, Row, UnreadableRow
+from services.common.tables import Cell
+from services.ingest.application.ports import FieldReason, FileRow, LeftOutRow, Row, UnreadableRow
 from services.ingest.domain.kinds.assessment import Assessment, Grain
 from services.ingest.domain.kinds.interaction import Interaction, InteractionKind
 from services.ingest.domain.outcome import Score
 from services.ingest.domain.submission import Submission, SubmittedBody
+from services.ingest.formats.mapping.fields import UNREADABLE, FieldReaders, Problems, ReadField
 from services.ingest.formats.mapping.model import FileMapping
-from services.ingest.formats.ndjson import instant_of
+from services.ingest.formats.mapping.moments import RepeatedHours, RepeatedTime
+from services.ingest.formats.mapping.outcomes import Points
+from services.ingest.formats.mapping.shape import EventShape, PlaceOf
 
-_UINT32_MAX = 2**32 - 1
-_SHOWN_CHARACTERS = 40
-_UNIX_FORMATS = {"unix": 1.0, "unix_ms": 1000.0}
-_MILLISECONDS = {"ms": 1.0, "s": 1000.0, "min": 60_000.0}
+_NOT_SCORED = "without an outcome"
+_TEXTS = (
+    "learner_id", "source", "event_id", "source_sequence", "item", "activity", "resource", "recommendation_id",
+)  # fmt: skip
+_OPTIONAL = ("occurred_at", "correct", "score", "attempt", "hints", "duration")
 
-Values = Mapping[str, Any]
-"""A row of a table by column: text, or the plain Python values that Parquet holds."""
+_Values = dict[str, Any]
+_Fields = list[tuple[str, ReadField]]
 
 
-class _CellError(ValueError):
-    """A cell is not valid for its field; the message says which value, and what to do."""
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """How one event of a row is read.
+
+    Attributes:
+        texts: fields that the name of its column gives.
+        fields: fields of its own.
+        score: the place of its score; -1: there is none.
+    """
+
+    texts: _Values
+    fields: _Fields
+    score: int
 
 
 class RowMapper:
     """Turns rows of a table into events."""
 
-    def __init__(self, mapping: FileMapping, source: str) -> None:
-        """Args: the mapping, and the source of events for which it names none."""
-        self._mapping = mapping
-        self._columns = mapping.columns
-        self._source = mapping.constants.get("source", source)
-        self._absent = frozenset(mapping.absent)
-        self._zone = None if mapping.time_zone is None else ZoneInfo(mapping.time_zone)
-        self._outcomes = {word.casefold(): True for word in mapping.right}
-        self._outcomes |= {word.casefold(): False for word in mapping.wrong}
-        self._kinds = {kind.name.casefold(): kind for kind in InteractionKind if kind}
-        for name, words in mapping.interactions.items():
-            self._kinds |= {word.casefold(): InteractionKind[name.upper()] for word in words}
+    def __init__(
+        self,
+        mapping: FileMapping,
+        source: str,
+        columns: Sequence[str],
+        place_of: PlaceOf,
+        shapes: Sequence[EventShape],
+    ) -> None:
+        """Prepares the reading of each field.
 
-    def row(self, line: int, values: Values, original: object) -> Row | UnreadableRow:
-        """The event of one row.
+        Args:
+            mapping: what columns mean.
+            source: the source of events for which the mapping names none.
+            columns: the names of the columns, by place, which differ.
+            place_of: see PlaceOf.
+            shapes: the events of a row.
+
+        Raises:
+            FileUnusableError: when the name of a column, or a constant, is not valid for its field.
+        """
+        self._mapping = mapping
+        self._columns = columns
+        self._readers = FieldReaders(mapping, columns)
+        self._hours = RepeatedHours()
+        self._maxima: dict[int, float] = {}
+        self._highest_level = max(mapping.levels.values(), default=None)
+        self._grain = Grain.UNSPECIFIED if mapping.grain is None else Grain[mapping.grain.upper()]
+        self._defaults = self._defaults_of(mapping, source)
+        places = {field: tuple(map(place_of, named)) for field, named in mapping.columns.by_field().items()}
+        self._common = [(field, self._readers.reader(field, each)) for field, each in places.items()]
+        (common_score,) = places.get("score", (-1,))
+        self._events = [self._event(shape, common_score) for shape in shapes]
+        given = {*places, *mapping.constants, *(field for entry in mapping.unpivot for field in entry.fields())}
+        self._are_interactions = "interaction" in given
+
+    def set_maxima(self, cells: Sequence[Cell]) -> None:
+        """Take the maximum points of each column with a score from the cells of a row."""
+        for event in self._events:
+            # A column may have none: points in it get a problem.
+            if (
+                0 <= event.score < len(cells)
+                and (number := self._readers.number_or_none(cells[event.score])) is not None
+            ):
+                self._maxima[event.score] = number
+
+    def rows(self, line: int, number: int, cells: Sequence[Cell], original: object) -> Iterator[FileRow]:
+        """The events of one row.
 
         Args:
             line: the line the row starts on.
-            values: its cells by column.
+            number: of the row in its table, from 1.
+            cells: of the row, and of its companions.
             original: the row for the file of rejected rows.
         """
-        problems: list[FieldReason] = []
+        common, common_problems = self._defaults.copy(), Problems()
+        if self._mapping.sequence is not None:
+            common["source_sequence"] = str(number)
+        _read(self._common, cells, common, common_problems)
+        damaged = False
+        for event in self._events:
+            values, problems = common, common_problems
+            if event.fields:
+                values, problems = common | event.texts, common_problems.copy()
+                _read(event.fields, cells, values, problems)
+            body = self._body(values, event.score, problems)
+            if body is None:
+                yield LeftOutRow(line, _NOT_SCORED)
+            elif common_problems:
+                # They are the row's, and named once.
+                damaged = True
+            elif problems:
+                yield UnreadableRow(line, tuple(problems), original)
+            else:
+                yield Row(line, self._submission(values, body, number), original)
+        if damaged:
+            yield UnreadableRow(line, tuple(common_problems), original)
 
-        def cell(column: str | None, read: Callable[[Any], Any], otherwise: Any = None) -> Any:
-            value = None if column is None else self._present(values.get(column))
-            if column is None or value is None:
-                return otherwise
-            try:
-                return read(value)
-            except _CellError as error:
-                problems.append(FieldReason(column, str(error)))
-                return otherwise
-
-        columns = self._columns
-        submission = Submission(
-            learner_id=cell(columns.learner_id, _text, ""),
+    def _submission(self, values: _Values, body: SubmittedBody, number: int) -> Submission:
+        occurred_at = values["occurred_at"]
+        if isinstance(occurred_at, RepeatedTime):
+            occurred_at = self._hours.instant_of(values["learner_id"], occurred_at, _act(body), number)
+        return Submission(
+            learner_id=values["learner_id"],
             # Millions of rows share a few sources.
-            source=sys.intern(cell(columns.source, _text, self._source)),
-            body=self._interaction(cell) if columns.interaction is not None else self._assessment(cell),
-            event_id=cell(columns.event_id, _text, ""),
-            occurred_at=cell(columns.occurred_at, self._moment),
-            source_sequence=cell(columns.source_sequence, _text, ""),
-        )
-        if problems:
-            return UnreadableRow(line, tuple(problems), original)
-        return Row(line, submission, original)
-
-    def _assessment(self, cell: Callable[..., Any]) -> SubmittedBody:
-        columns, constants = self._columns, self._mapping.constants
-        outcome: bool | Score | None = cell(columns.correct, self._correct)
-        if columns.score is not None:
-            raw = cell(columns.score, self._number)
-            low = cell(columns.score_min, self._number, self._mapping.score_min)
-            high = cell(columns.score_max, self._number, self._mapping.score_max)
-            outcome = None if raw is None or high is None else Score(raw, low, high)
-        return Assessment(
-            item=cell(columns.item, _text, constants.get("item", "")),
-            activity=cell(columns.activity, _text, constants.get("activity", "")),
-            skills=self._skills(cell),
-            outcome=outcome,
-            attempt=cell(columns.attempt, self._count),
-            hints=cell(columns.hints, self._count),
-            duration_ms=cell(columns.duration, self._duration_ms),
-            grain=Grain.UNSPECIFIED if self._mapping.grain is None else Grain[self._mapping.grain.upper()],
+            source=sys.intern(values["source"]),
+            body=body,
+            event_id=values["event_id"],
+            occurred_at=occurred_at,
+            source_sequence=values["source_sequence"],
+            revises=self._mapping.revises,
         )
 
-    def _interaction(self, cell: Callable[..., Any]) -> SubmittedBody:
-        columns = self._columns
-        return Interaction(
-            resource=cell(columns.resource, _text, ""),
-            kind=cell(columns.interaction, self._kind, InteractionKind.UNSPECIFIED),
-            recommendation_id=cell(columns.recommendation_id, _text, ""),
-            duration_ms=cell(columns.duration, self._duration_ms),
-        )
-
-    def _skills(self, cell: Callable[..., Any]) -> tuple[str, ...]:
-        mapped = self._columns.skills
-        columns = [mapped] if isinstance(mapped, str) else list(mapped or ())
-        skills = [skill for column in columns for skill in cell(column, self._skills_of, ())]
-        if not skills:
-            skills = self._skills_of(self._mapping.constants.get("skills", ""))
-        # A table may have the same skill in two columns.
-        return tuple(dict.fromkeys(skills))
-
-    def _skills_of(self, value: Any) -> list[str]:
-        if isinstance(value, list | tuple):
-            return [sys.intern(text) for entry in value if (text := _text(entry))]
-        separator = self._mapping.skills_separator
-        parts = _text(value).split(separator) if separator else [_text(value)]
-        return [sys.intern(part.strip()) for part in parts if part.strip()]
-
-    def _present(self, value: Any) -> Any:
-        if isinstance(value, str):
-            value = value.strip()
-            return None if not value or value in self._absent else value
-        if isinstance(value, float) and math.isnan(value):
-            return None
-        return value
-
-    def _correct(self, value: Any) -> bool:
-        if isinstance(value, bool):
-            return value
-        outcome = self._outcomes.get(_text(value).casefold())
+    def _body(self, values: _Values, score_place: int, problems: Problems) -> SubmittedBody | None:
+        """What happened; None when nobody scored it. With problems, what could be read of it."""
+        if self._are_interactions:
+            return Interaction(
+                resource=values["resource"],
+                kind=values["interaction"],
+                recommendation_id=values["recommendation_id"],
+                duration_ms=values["duration"],
+            )
+        outcome = values["correct"]
         if outcome is None:
-            words = f"right: {', '.join(self._mapping.right)}; wrong: {', '.join(self._mapping.wrong)}"
-            raise _CellError(f"is {_shown(value)}, neither right nor wrong ({words}): add it to right or wrong")
-        return outcome
+            outcome = values["score"]
+            if outcome is None:
+                return None
+            if outcome is not UNREADABLE:
+                outcome = self._score(outcome, values, score_place, problems)
+        return Assessment(
+            item=values["item"],
+            activity=values["activity"],
+            skills=values["skills"],
+            outcome=outcome,
+            attempt=values["attempt"],
+            hints=values["hints"],
+            duration_ms=values["duration"],
+            grain=self._grain,
+        )
 
-    def _number(self, value: Any) -> float:
-        if isinstance(value, bool):
-            raise _CellError(f"is {value}: it must be a number")
-        text = _text(value)
-        if isinstance(value, str) and self._mapping.decimal == ",":
-            text = text.replace(".", "").replace(",", ".")
-        try:
-            number = float(text)
-        except ValueError as error:
-            hint = "" if "," not in text else ", or set decimal: ','"
-            raise _CellError(f"is {_shown(value)}: it must be a number{hint}") from error
-        if not math.isfinite(number):
-            raise _CellError(f"is {_shown(value)}: it must be a finite number")
-        return number
+    def _score(self, points: Points, values: _Values, place: int, problems: Problems) -> Score | None:
+        raw, low, high = points
+        if low is None:
+            low = values["score_min"]
+        if high is None:
+            high = values["score_max"]
+        if high is None:
+            high = self._maxima.get(place, self._highest_level)
+        if high is None:
+            reason = "has points, but its maximum is empty: add it to its column or row, or set score_max"
+            problems.append(FieldReason(self._columns[place], reason))
+            return None
+        if raw > high and self._mapping.extra_credit == "cap":
+            raw = high
+        return Score(raw, low, high)
 
-    def _count(self, value: Any) -> int:
-        number = self._number(value)
-        if not number.is_integer() or not 0 <= number <= _UINT32_MAX:
-            raise _CellError(f"is {_shown(value)}: it must be a whole number, 0 or more")
-        return int(number)
+    def _defaults_of(self, mapping: FileMapping, source: str) -> _Values:
+        """The value of each field whose cell is empty, or that has no column."""
+        defaults: _Values = dict.fromkeys(_TEXTS, "") | dict.fromkeys(_OPTIONAL)
+        defaults |= {
+            "source": source,
+            "skills": (),
+            "score_min": mapping.score_min,
+            "score_max": mapping.score_max,
+            "interaction": InteractionKind.UNSPECIFIED,
+        }
+        for field, text in mapping.constants.items():
+            defaults[field] = self._readers.of_text(field, text, f"constants.{field}")
+        defaults["skills"] = tuple(dict.fromkeys(defaults["skills"]))
+        return defaults
 
-    def _duration_ms(self, value: Any) -> int:
-        milliseconds = round(self._number(value) * _MILLISECONDS[self._mapping.duration_unit])
-        if not 0 <= milliseconds <= _UINT32_MAX:
-            raise _CellError(f"is {_shown(value)} {self._mapping.duration_unit}: it must be 0 or more, at most 49 days")
-        return milliseconds
-
-    def _kind(self, value: Any) -> InteractionKind:
-        kind = self._kinds.get(_text(value).casefold())
-        if kind is None:
-            raise _CellError(f"is {_shown(value)}, none of {', '.join(self._kinds)}: add it to interactions")
-        return kind
-
-    def _moment(self, value: Any) -> Any:
-        moment = value if isinstance(value, datetime) else self._parsed_moment(value)
-        if moment.tzinfo is None:
-            if self._zone is None:
-                raise _CellError(
-                    f"is {_shown(value)}, without a time zone: set time_zone to the one it was recorded in"
-                )
-            moment = moment.replace(tzinfo=self._zone)
-        try:
-            return instant_of(moment.astimezone(UTC))
-        except OverflowError as error:
-            raise _CellError(f"is {_shown(value)}: it is out of range") from error
-
-    def _parsed_moment(self, value: Any) -> datetime:
-        date_format = self._mapping.date_format
-        if isinstance(value, date):
-            return datetime(value.year, value.month, value.day)  # noqa: DTZ001 - the caller adds the zone.
-        if date_format in _UNIX_FORMATS:
-            seconds = self._number(value) / _UNIX_FORMATS[date_format]
-            try:
-                return datetime.fromtimestamp(seconds, UTC)
-            except (OverflowError, ValueError, OSError) as error:
-                raise _CellError(f"is {_shown(value)}: it must be {date_format} time") from error
-        try:
-            if date_format == "iso":
-                return datetime.fromisoformat(_text(value))
-            return datetime.strptime(_text(value), date_format)  # noqa: DTZ007 - the caller adds the zone where there is none.
-        except ValueError as error:
-            raise _CellError(
-                f"is {_shown(value)}, not in the format {date_format}: set date_format to the right one"
-            ) from error
+    def _event(self, shape: EventShape, common_score: int) -> _Event:
+        texts = {
+            field: self._readers.of_text(field, text, f"the column name gives {field}, which")
+            for field, text in shape.texts.items()
+            if text.strip()
+        }
+        fields = [(field, self._readers.reader(field, places)) for field, places in shape.places.items()]
+        return _Event(texts, fields, shape.places.get("score", (common_score,))[0])
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value.strip()
-    if isinstance(value, float) and value.is_integer():
-        # Tables that have no type for integers with missing values store 17 as 17.0.
-        return str(int(value))
-    return str(value)
+def _read(fields: _Fields, cells: Sequence[Cell], values: _Values, problems: Problems) -> None:
+    for field, read in fields:
+        if (value := read(cells, problems)) is not None:
+            values[field] = value
 
 
-def _shown(value: Any) -> str:
-    text = value if isinstance(value, str) else str(value)
-    # Unprintable bytes are shown as escapes, and long values such as names are truncated.
-    return repr(re.sub(r"\s+", " ", text)[:_SHOWN_CHARACTERS])
+def _act(body: SubmittedBody) -> object:
+    """What was done, without its outcome: the same for each try of the same."""
+    if isinstance(body, Assessment):
+        return body.item, body.activity, body.skills, body.attempt
+    return body

@@ -1,0 +1,135 @@
+"""Companion files, whose columns are added to the rows of a table by a key."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from services.common.tables import Cell, DamagedRow, FileUnusableError, Table, open_table
+from services.ingest.application.ports import FieldReason
+from services.ingest.formats.mapping.cells import text_of
+from services.ingest.formats.mapping.keys import Join
+from services.ingest.formats.mapping.shape import PlaceOf
+
+_KEPT_MAX = 16_384
+# No id has it.
+_BETWEEN = "\x1f"
+
+
+class Companion:
+    """The rows of a companion file by their key, in a temporary database on disk."""
+
+    def __init__(self, table: Path, join: Join, place_of: PlaceOf) -> None:
+        """Reads the companion.
+
+        Args:
+            table: the file of the table that it belongs to.
+            join: how they belong together.
+            place_of: where the columns of the table are.
+
+        Raises:
+            FileUnusableError: when it cannot be read, lacks a column, or has a key twice.
+        """
+        self.join = join
+        self.columns = tuple(join.take)
+        self.path = companion_path(table, join)
+        self.key_column = next(iter(join.by))
+        self._places = [place_of(column) for column in join.by]
+        self._kept: dict[bytes, tuple[Cell, ...] | None] = {}
+        # An empty name is a private database, which SQLite keeps in a temporary file and removes.
+        self._database = sqlite3.connect("")
+        self._database.execute("CREATE TABLE row (key BLOB PRIMARY KEY, line INTEGER, cells TEXT) WITHOUT ROWID")
+        try:
+            self._fill(open_companion(self.path, join))
+        except sqlite3.Error as error:
+            raise FileUnusableError(
+                f"{self.path} cannot be kept in a temporary file ({error}): free some space, or set TMPDIR to a folder "
+                "that has it"
+            ) from error
+
+    def close(self) -> None:
+        """Remove the database."""
+        self._database.close()
+
+    def key_of(self, cells: Sequence[Cell]) -> bytes | None:
+        """The key of a row of the table; None when a part of it is empty."""
+        return _key([cells[place] for place in self._places])
+
+    def cells_of(self, key: bytes | None) -> tuple[Cell, ...] | None:
+        """The cells that are added to a row with a key; None when the companion lacks it."""
+        if key is None:
+            return None
+        if key in self._kept:
+            return self._kept[key]
+        found = self._database.execute("SELECT cells FROM row WHERE key = ?", (key,)).fetchone()
+        cells = None if found is None else tuple(json.loads(found[0]))
+        if len(self._kept) >= _KEPT_MAX:
+            self._kept.clear()
+        self._kept[key] = cells
+        return cells
+
+    def missing(self, cells: Sequence[Cell]) -> FieldReason:
+        """The problem of a row of the table whose key the companion lacks."""
+        key = self.key_of(cells)
+        if key is None:
+            return FieldReason(self.key_column, f"is empty, but is the key of {self.join.file}: fill it")
+        return FieldReason(
+            self.key_column,
+            f"is {self._shown(key)}, which {self.join.file} lacks: add it there, or set absent of join to leave_out or "
+            "empty",
+        )
+
+    def _fill(self, table: Table) -> None:
+        by = [self._place(table, column) for column in self.join.by.values()]
+        take = [self._place(table, column) for column in self.join.take.values()]
+        with closing(self._database.cursor()) as cursor:
+            for row in table.rows({*by, *take}):
+                if isinstance(row, DamagedRow):
+                    raise FileUnusableError(f"line {row.line} of {self.path} {row.reason}")
+                key = _key([row.cells[place] for place in by])
+                if key is None:
+                    continue
+                cells = json.dumps([_storable(row.cells[place]) for place in take])
+                try:
+                    cursor.execute("INSERT INTO row VALUES (?, ?, ?)", (key, row.line, cells))
+                except sqlite3.IntegrityError as error:
+                    (earlier,) = cursor.execute("SELECT line FROM row WHERE key = ?", (key,)).fetchone()
+                    raise FileUnusableError(
+                        f"line {row.line} of {self.path} has the key {self._shown(key)} of line {earlier}: keep one of "
+                        "them, or join by more columns"
+                    ) from error
+
+    def _place(self, table: Table, column: str) -> int:
+        if table.columns.count(column) != 1:
+            what = "repeats" if column in table.columns else "lacks"
+            raise FileUnusableError(
+                f"{self.path} {what} the column {column} of join; it has {', '.join(table.columns[:30])}: fix the "
+                "mapping"
+            )
+        return table.columns.index(column)
+
+    def _shown(self, key: bytes) -> str:
+        return ", ".join(map(repr, key.decode(errors="replace").split(_BETWEEN)))
+
+
+def companion_path(table: Path, join: Join) -> Path:
+    """Where the companion of a table is."""
+    return table.parent / join.file
+
+
+def open_companion(path: Path, join: Join) -> Table:
+    """The table of a companion file. Raises FileUnusableError."""
+    return open_table(path, join)
+
+
+def _key(cells: Sequence[Cell]) -> bytes | None:
+    texts = ["" if cell is None else text_of(cell) for cell in cells]
+    return _BETWEEN.join(texts).encode(errors="surrogatepass") if all(texts) else None
+
+
+def _storable(cell: Cell) -> Any:
+    return cell if isinstance(cell, str | int | float | bool | list | type(None)) else str(cell)
