@@ -106,7 +106,7 @@ def test_two_events_of_one_id_are_found(quizbox):
 )
 def test_a_source_that_cannot_be_used_is_named_with_the_key(quizbox, old, new, said):
     changed(quizbox, "source.yaml", old, new)
-    with pytest.raises(FileUnusableError, match="source.yaml") as raised:
+    with pytest.raises(FileUnusableError, match=r"source\.yaml") as raised:
         known_sources(quizbox.parent)
     assert said in str(raised.value)
 

@@ -35,7 +35,8 @@ def path(tmp_path):
 
 def test_each_response_has_its_learner_skills_time_and_place(path):
     first, second = read(path, "u1,2\nq10,q11\n12_30,NA\n1,0\n1349774102000,NA\n320.0,-1\n", SIX)
-    assert (first.submission.learner_id, first.submission.source, first.submission.source_sequence) == ("u1", "pykt", "1")
+    event = first.submission
+    assert (event.learner_id, event.source, event.source_sequence) == ("u1", "pykt", "1")
     assert (first.submission.body.item, first.submission.body.skills) == ("q10", ("12", "30"))
     assert (first.submission.body.outcome, first.submission.body.duration_ms) == (True, 320)
     assert first.submission.occurred_at == Instant(1_349_774_102)
@@ -45,7 +46,11 @@ def test_each_response_has_its_learner_skills_time_and_place(path):
 
 def test_learners_without_an_id_are_numbered_in_the_order_of_the_file(path):
     rows = read(path, "1\n7\n1\n2\n7,8,\n0,1,\n\n", THREE)
-    assert [(row.submission.learner_id, row.submission.body.item) for row in rows] == [("1", "7"), ("2", "7"), ("2", "8")]
+    assert [(row.submission.learner_id, row.submission.body.item) for row in rows] == [
+        ("1", "7"),
+        ("2", "7"),
+        ("2", "8"),
+    ]
 
 
 def test_a_learner_without_responses_has_none(path):

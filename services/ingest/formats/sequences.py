@@ -97,7 +97,7 @@ def _responses(
         problem = FieldReason("", f"a line of the learner has more than {LINE_BYTES_MAX} bytes: split the learner")
         yield UnreadableRow(start, (problem,), None)
         return
-    values = {name: _values(line) for name, line in zip(layout.lines, group, strict=True)}
+    values: dict[str, list[str]] = {name: _values(line) for name, line in zip(layout.lines, group, strict=True)}
     learner, length = _learner(path, group, layout, values, number)
     del values["learner" if "learner" in values else "length"]
     present = {name: found for name, found in values.items() if not (len(found) == 1 and found[0] in layout.absent)}
@@ -125,8 +125,8 @@ def _learner(
         first = layout.lines.index("learner" if "learner" in values else "length")
         what = "a learner's id and number of responses" if "learner" in values else "a number of responses"
         raise FileUnusableError(
-            f"line {group[first].number} of {path} is {','.join((*ids, length))[:_SHOWN_CHARACTERS]!r}, not {what}: each "
-            f"learner must have the lines {', '.join(layout.lines)}"
+            f"line {group[first].number} of {path} is {','.join((*ids, length))[:_SHOWN_CHARACTERS]!r}, not {what}: "
+            f"each learner must have the lines {', '.join(layout.lines)}"
         )
     return (ids[0] if ids else str(number)), int(length)
 

@@ -17,7 +17,7 @@ _MIDNIGHT = time()
 # Excel's first day is 1, and it has a 29 February 1900.
 _EXCEL_DAY_0 = datetime(1899, 12, 30)  # noqa: DTZ001 - a serial number has no zone.
 _EXCEL_DAYS = (61.0, 2_958_466.0)
-_UNIX_FORMATS = {"unix": 1.0, "unix_ms": 1000.0}
+_UNIX_FORMATS = {"unix": 1.0, "unix_ms": 1e3, "unix_us": 1e6}
 _ABBREVIATIONS_OF_YEARS = range(1970, 2038)
 
 
