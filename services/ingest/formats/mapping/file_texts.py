@@ -20,7 +20,7 @@ def for_file(mapping: FileMapping, path: Path) -> FileMapping:
     Raises:
         FileUnusableError: when the file cannot be read, or a label is not above its header.
     """
-    constants: dict[str, str] = {**mapping.constants}
+    constants = {str(field): text for field, text in mapping.constants.items()}
     scale: dict[str, float] = {}
     if mapping.labels:
         values = _labelled(mapping, path)
