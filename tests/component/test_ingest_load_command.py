@@ -321,6 +321,78 @@ def test_a_regraded_gradebook_is_a_conflict_that_is_named_until_its_rows_say_tha
     assert written == [(False, 2), (False, 9), (False, 9), (True, 9), (True, 9)]
 
 
+def test_a_regraded_table_is_revised_if_its_mapping_says_so(load, gradebook, tmp_path):
+    gradebook_columns = {"learner_id": "pupil", "activity": "quiz", "score": "points", "score_max": "max"}
+    mapping = {"columns": gradebook_columns, "constants": {"source": "g"}, "revises": True}
+    (tmp_path / "map.yaml").write_text(yaml.safe_dump(mapping))
+    weeks = []
+    for points in (2, 9):
+        weeks.append(tmp_path / f"points-{points}.csv")
+        weeks[-1].write_text(f"pupil,quiz,points,max\nc-1,unit-1,{points},10\nc-2,unit-1,9,10\n")
+    assert load(weeks[0], "--json", "summary.json").exit_code == 0
+    assert counts_of(tmp_path) == (2, 0, 0, 0, 0)
+    assert load(weeks[1], "--json", "summary.json").exit_code == 0
+    assert counts_of(tmp_path) == (0, 1, 1, 0, 0)
+    assert load(weeks[1], "--json", "summary.json").exit_code == 0
+    assert counts_of(tmp_path) == (0, 2, 0, 0, 0)
+
+
+WIDE = {
+    "columns": {"learner_id": "student", "occurred_at": "day"},
+    "constants": {"source": "g", "skills": "3.NF.A.1"},
+    "unpivot": [{"columns": "^(?P<item>q.)$"}],
+    "drop": [{"column": "student", "is": "average"}],
+    "score_max": 4,
+    "time_zone": "UTC",
+}
+
+
+@pytest.mark.parametrize("mode", ["--preview", "--dry-run", None])
+def test_what_is_left_out_is_counted_by_its_reason_and_is_no_failure(load, gradebook, tmp_path, mode):
+    (tmp_path / "map.yaml").write_text(yaml.safe_dump(WIDE))
+    file = tmp_path / "wide.csv"
+    file.write_text("student,day,q1,q2\nada,2026-03-02,1,EX\nben,2026-03-04,3,4\naverage,,2,4\n")
+    result = load(file, *([] if mode is None else [mode]), "--json", "summary.json")
+    assert result.exit_code == 0
+    shown = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    for line in (
+        "left out 1 without an outcome",
+        "left out 1 drop 1 (student)",
+        "learners 2",
+        "acts 3",
+        "skills 1 most often 3.NF.A.1 (3)",
+        "dates 2026-03-02 00:00 to 2026-03-04 00:00 (UTC)",
+    ):
+        assert line in shown
+    if mode != "--preview":
+        summary = summary_of(tmp_path)
+        assert summary["left_out"] == {"without an outcome": 1, "drop 1 (student)": 1}
+        assert (summary["read"], summary["new"], summary["found"]["learners"]) == (5, 3, 2)
+
+
+def test_a_load_writes_over_no_companion(load, service, tmp_path):
+    (tmp_path / "items.csv").write_text("id,skill\nq,s\n")
+    join = {"file": "items.csv", "by": {"question": "id"}, "take": ["skill"]}
+    (tmp_path / "map.yaml").write_text(yaml.safe_dump(MAPPING | {"join": [join]}))
+    result = load(table(tmp_path / "a.csv", ["ada,q,1"]), "--problems", "items.csv")
+    assert result.exit_code == 2
+    assert "items.csv is read, and would be written over" in result.stderr
+
+
+def test_a_load_whose_companion_changed_is_not_resumed(load, service, tmp_path):
+    companion = tmp_path / "items.csv"
+    companion.write_text("id,skill\nq,s\n")
+    join = {"file": "items.csv", "by": {"question": "id"}, "take": ["skill"]}
+    (tmp_path / "map.yaml").write_text(yaml.safe_dump(MAPPING | {"join": [join]}))
+    file = table(tmp_path / "a.csv", [f"learner-{n % 40},q,1" for n in range(5_000)])
+    service.requests_left = 6
+    assert load(file).exit_code == 3
+    companion.write_text("id,skill\nq,t\n")
+    result = load(file, "--resume")
+    assert result.exit_code == 2
+    assert "has changed since" in result.stderr
+
+
 def test_four_hundred_learners_with_the_same_event_ids_lose_none(load, gradebook, tmp_path):
     rows = [grade(f"learner-{n}", 5, event_id=f"attempt-{k}", attempt=k) for n in range(400) for k in range(1, 6)]
     assert load(lines(tmp_path / "a.ndjson", *rows), "--json", "summary.json").exit_code == 0

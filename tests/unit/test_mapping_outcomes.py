@@ -199,6 +199,7 @@ def test_durations_are_read_as_text(tmp_path, text, seconds):
     [
         ({"scale": "grade", "score_max": 1}, "scale.0: is 'grade': use 'points', 'percent' or 'fraction'"),
         ({"scale": "percent", "score_max": 10}, "remove score_max and maximum_row, or add points to scale"),
+        ({"scale": "percent", "score_min": 1}, "which starts at 0, and score_min is given: remove it"),
         ({"marks": ["1"], "score_max": 1}, "marks: .*'1' cannot be a mark"),
         ({"levels": {"A": 1, "a": 2}}, "a level twice in upper and lower case"),
         ({"levels": {True: 1}}, "put the text in quotes"),

@@ -250,3 +250,8 @@ def test_a_companion_is_looked_for_next_to_the_table(tmp_path):
     keys = {"join": [{"file": "items.csv", "by": {"quiz": "id"}, "take": ["skill"]}]}
     mapping = parse_mapping(LONG | keys, Path("mapping.yaml"))
     assert len(list(read_events(folder / "table.csv", Format.CSV, "s", mapping=mapping))) == 1
+
+
+def test_a_row_with_too_few_cells_is_shown_as_it_is(tmp_path):
+    (row,) = mapped(tmp_path, "who,quiz,got\na,q\n", LONG)
+    assert row.original == ["a", "q"]

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.ingest.adapters.load_progress_file import fingerprint_of
 from services.ingest.application.ports import FileRow
 from services.ingest.formats import Format, format_of, read_events
+from services.ingest.formats.mapping.companions import companion_path
 from services.ingest.formats.mapping.model import FileMapping
 from services.ingest.formats.sequences import SequenceLayout, read_sequences
 
@@ -21,7 +23,7 @@ class FileOptions:
         file_format: their format; None: by their names.
         mapping: how columns of tables become fields.
         source: the source of events that name none.
-        limit: the most events to read of each file; None: all.
+        limit: how much to read of each file, events and what is none; None: all.
         problems: the file for rows that were not accepted; None: `FILE.rejected.ndjson` in this folder for each file.
         resume: whether to continue an interrupted load.
         sequences: the lines of each learner, where files are texts of sequences; None: they are not.
@@ -49,8 +51,21 @@ class FileOptions:
         return itertools.islice(rows, self.limit)
 
     @property
-    def settings(self) -> str:
-        """Everything that determines which events a file yields."""
+    def time_zone(self) -> str:
+        """The zone that a person expects times in."""
+        return (self.mapping and self.mapping.time_zone) or "UTC"
+
+    def settings_of(self, file: Path) -> str:
+        """Everything that determines which events a file yields, besides the file.
+
+        Raises:
+            OSError: when a companion file of the mapping cannot be read.
+        """
         described = self.mapping or self.sequences
         mapping = "" if described is None else described.model_dump_json()
-        return f"{self.file_format} {mapping} {self.source} {self.limit}"
+        companions = " ".join(fingerprint_of(companion, "") for companion in self.companions_of(file))
+        return f"{self.file_format} {mapping} {self.source} {self.limit} {companions}".rstrip()
+
+    def companions_of(self, file: Path) -> list[Path]:
+        """The files that the mapping joins to a file."""
+        return [] if self.mapping is None else [companion_path(file, join) for join in self.mapping.join]

@@ -82,7 +82,9 @@ _Problems = Annotated[
         "a mark of the file's folder where that is another one.",
     ),
 ]
-_Limit = Annotated[int | None, typer.Option(min=1, help="Read only this many events of each file.")]
+_Limit = Annotated[
+    int | None, typer.Option(min=1, help="Read only this many events of each file, with what is rejected or left out.")
+]
 _Streams = Annotated[int, typer.Option(min=1, max=64, help="Requests in flight at once.")]
 _PatienceS = Annotated[float, typer.Option(min=0, help="Seconds to retry while the service or Kafka is unavailable.")]
 _SummaryFile = Annotated[Path | None, typer.Option("--json", help="Also write the summary to this file.")]
@@ -118,11 +120,11 @@ def load_files(
     are before it. FILE.progress.json keeps the progress of a load until it is done; --resume continues from there.
 
     Rows are counted as new, unchanged (loaded before), revised (`revises` is true, and the row differs from the one
-    loaded before), conflicts (the row differs without `revises`; it is not written) and rejected.
+    loaded before), conflicts (it differs without `revises`; not written), rejected, and left out by the mapping.
 
-    Exit codes: 0, all events were taken. 1, some rows were rejected or are conflicts: they are in the file of problems,
-    with line and reasons. 2, a file, its mapping or an option is unusable. 3, the service was unavailable or refused.
-    130, interrupted.
+    Exit codes: 0, all events were taken or left out. 1, some rows were rejected or are conflicts: they are in the file
+    of problems, with line and reasons. 2, a file, its mapping or an option is unusable. 3, the service was unavailable
+    or refused. 130, interrupted.
     """
     console = Console(highlight=False)
     try:
@@ -182,7 +184,7 @@ def _loads_of(files: Sequence[Path], options: Sequence[FileOptions]) -> list[Fil
 
 def _keep_what_is_read(loads: Sequence[FileLoad], mapping: Path | None, summary_file: Path | None) -> None:
     """Refuse to write over a file that is to be read: its rows would be gone, and the load would have none of them."""
-    read = [*(load.file for load in loads), *([] if mapping is None else [mapping])]
+    read = [file for load in loads for file in load.read] + ([] if mapping is None else [mapping])
     written = {path for load in loads for path in load.written}
     for path in (*written, *([] if summary_file is None else [summary_file])):
         if any(_is_same_file(path, other) for other in read):

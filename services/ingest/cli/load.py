@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from services.common.command_line import BAD_INPUT
 from services.common.tables.lines import FileUnusableError
@@ -22,11 +23,13 @@ from services.ingest.adapters.grpc_publisher import grpc_publisher
 from services.ingest.adapters.load_progress_file import LoadProgressFile, ProgressUnusableError, fingerprint_of
 from services.ingest.adapters.rejected_rows_file import RejectedRowsFile
 from services.ingest.application.check import CheckingPublisher
+from services.ingest.application.file_figures import FileFigures
 from services.ingest.application.file_ordinals import with_ordinals
 from services.ingest.application.load import LoadProgress, Reject, load
 from services.ingest.application.ports import FieldReason, FileRow, Publisher, PublisherUnavailableError
 from services.ingest.cli.file_options import FileOptions
 from services.ingest.cli.load_display import load_display
+from services.ingest.cli.load_figures import figures_for_machines, figures_for_people
 from services.ingest.cli.load_preview import FirstProblems
 
 SERVICE_AWAY = 3
@@ -76,7 +79,9 @@ class FileLoad:
     Attributes:
         file: the file.
         progress: its counts.
-        passed_over: rows that an earlier load settled, which this one skips.
+        figures: what it holds.
+        passed_over: what an earlier load settled, which this one skips.
+        read: the files that it reads: the file, and the companions of its mapping.
         written: the files that it writes: rejected rows, and its progress.
     """
 
@@ -84,11 +89,13 @@ class FileLoad:
         """Args: the file, how to read it, and whether it is the first of several that share a file of problems."""
         self.file = file
         self.progress = LoadProgress()
+        self.figures = FileFigures()
         self.passed_over = 0
         self._options = options
         self._problems = FirstProblems()
         self._rejected = options.problems or Path(f"{name_here(file)}.rejected.ndjson")
         self._progress_path = Path(f"{name_here(file)}.progress.json")
+        self.read = (file, *options.companions_of(file))
         self.written = (self._rejected, self._progress_path)
         self._append = options.resume or not (first or options.problems is None)
         self._done = False
@@ -103,7 +110,9 @@ class FileLoad:
         """Load the file through the service. Returns what went wrong, if anything did."""
         remedy = "load the file again, with --resume to continue where it stopped: nothing is counted twice"
         try:
-            kept = LoadProgressFile(self._progress_path, fingerprint_of(self.file, self._options.settings))
+            kept = LoadProgressFile(
+                self._progress_path, fingerprint_of(self.file, self._options.settings_of(self.file))
+            )
             if self._options.resume:
                 self.passed_over = self.progress.settled = kept.read()
             self._run(
@@ -156,6 +165,7 @@ class FileLoad:
             "not_compared": self.progress.not_compared,
             "older": self.progress.older,
             "older_learners": len(self.progress.older_learners),
+            "found": figures_for_machines(self.figures),
             "seconds": round(self._seconds, 3),
             "events_per_s": round(self._rate(), 1),
         }
@@ -177,7 +187,9 @@ class FileLoad:
             table.add_row("conflicts", f"{self.progress.conflicts:,}", where if self.progress.conflicts else "")
         table.add_row("rejected", f"{self.progress.rejected:,}", where if self.progress.rejected else "")
         for reason, count in self.progress.left_out.items():
-            table.add_row("left out", f"{count:,}", reason)
+            table.add_row("left out", f"{count:,}", Text(reason))
+        for row in figures_for_people(self.figures, self._options.time_zone):
+            table.add_row(*map(Text, row))
         table.add_row("seconds", f"{self._seconds:,.1f}")
         table.add_row("events/s", f"{self._rate():,.0f}")
         return table
@@ -214,7 +226,8 @@ class FileLoad:
         )
         try:
             with load_display(console, self.file, self.progress) as display, rejects as written:
-                rows = with_ordinals(self._options.read(self.file, display.observe_bytes))
+                read = self._options.read(self.file, display.observe_bytes)
+                rows = with_ordinals(self.figures.watch(read))
                 rows = itertools.islice(rows, self.passed_over, None)
 
                 def reject(line: int, problems: Sequence[FieldReason], original: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,8 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from services.ingest.application.check import CheckingPublisher
+from services.ingest.application.file_figures import FileFigures
 from services.ingest.application.ports import FieldReason, LeftOutRow, Row, UnreadableRow
 from services.ingest.cli.file_options import FileOptions
+from services.ingest.cli.load_figures import figures_for_people
 from services.ingest.domain.submission import BodySummary, Submission
 
 _PROBLEMS_SHOWN = 10
@@ -52,7 +55,9 @@ def print_preview(file: Path, options: FileOptions, console: Console) -> int:
     Raises:
         FileUnusableError: when the file or its mapping cannot be used.
     """
-    rows = list(itertools.islice(options.read(file, lambda _: None), _PREVIEW_READ))
+    figures = FileFigures()
+    rows = list(itertools.islice(figures.watch(options.read(file, lambda _: None)), _PREVIEW_READ))
+    left_out = Counter(row.reason for row in rows if isinstance(row, LeftOutRow))
     submissions = [row.submission for row in rows if isinstance(row, Row)]
     results = iter(asyncio.run(CheckingPublisher(lambda: datetime.now(UTC)).publish(submissions)))
     problems = FirstProblems()
@@ -73,6 +78,13 @@ def print_preview(file: Path, options: FileOptions, console: Console) -> int:
             wrong += 1
             problems.note(row.line, found)
     console.print(table)
+    counts = Table(box=None, show_header=False, pad_edge=False)
+    counts.add_row(f"of the first {len(rows):,} rows")
+    for reason, count in left_out.items():
+        counts.add_row("left out", f"{count:,}", Text(reason))
+    for name, count_shown, remark in figures_for_people(figures, options.time_zone):
+        counts.add_row(name, count_shown, Text(remark))
+    console.print(counts)
     console.print(f"{wrong:,} of the first {len(rows):,} rows have problems{':' if wrong else ''}", soft_wrap=True)
     problems.print(console)
     return wrong

@@ -71,7 +71,9 @@ class _MappedTable:
         left_out, mapped = self._left_out, self._mapper.rows
         for number, row in enumerate(rows, 1):
             if isinstance(row, DamagedRow):
-                yield UnreadableRow(row.line, (FieldReason("", row.reason),), _original(self._labels, row.cells))
+                # Its cells may be those of other columns than the header's.
+                cells_read = None if row.cells is None else [_plain(cell) for cell in row.cells]
+                yield UnreadableRow(row.line, (FieldReason("", row.reason),), cells_read)
             elif row is maximum:
                 yield LeftOutRow(row.line, "maximum_row")
             elif (reason := left_out(row.cells)) is not None:
@@ -164,13 +166,10 @@ def _labels(columns: Sequence[str]) -> list[str]:
     return list(labels)
 
 
-def _original(labels: Sequence[str], cells: Sequence[Cell] | None) -> Any:
-    """A row as it is in the file, of JSON types: its cells by column, where there are as many."""
-    if cells is None:
-        return None
-    # Nearly every cell is a text.
-    row = [cell if type(cell) is str else _plain(cell) for cell in cells]
-    return dict(zip(labels, row, strict=False)) if len(row) <= len(labels) else row
+def _original(labels: Sequence[str], cells: Sequence[Cell]) -> dict[str, Any]:
+    """A row as it is in the file, of JSON types."""
+    # Nearly every cell is a text. Labels of companions have no cell here.
+    return dict(zip(labels, [cell if type(cell) is str else _plain(cell) for cell in cells], strict=False))
 
 
 def _plain(cell: Cell) -> Any:

@@ -171,11 +171,14 @@ class FileMapping(Layout):
                 "score is mapped without a scale: set score_max, or map columns.score_max, or set scale: percent or "
                 "fraction"
             )
+        has_minimum = self.score_min != 0 or "score_min" in fields
         if "points" not in self.scale and has_maximum and not self.levels:
             raise ValueError(
                 f"scale is {', '.join(self.scale)}, which has its own maximum, and another one is given: remove "
                 "score_max and maximum_row, or add points to scale"
             )
+        if self.scale == ("percent",) and has_minimum:
+            raise ValueError("scale is percent, which starts at 0, and score_min is given: remove it")
 
 
 def in_time_zone(mapping: FileMapping, time_zone: str) -> FileMapping:
