@@ -1,6 +1,8 @@
 """Text is read as its layout says, whatever its delimiter, quote, encoding and line ends; contradictions are named."""
 
 import gzip
+import subprocess
+import sys
 
 import pytest
 from pydantic import ValidationError
@@ -167,10 +169,12 @@ class TestQuotes:
         assert "fix its quotes" in rows[0].reason
         assert rows[1:] == [TableRow(3, ("3", "4"))]
 
-    def test_a_line_that_is_too_long_is_a_damaged_row_and_the_next_one_is_read(self, read):
-        _, rows = read(f"a,b\n{'x' * (LINE_BYTES_MAX + 10)},1\n{'y' * (LINE_BYTES_MAX - 3)},2\n")
+    def test_a_line_or_a_cell_that_is_too_long_is_a_damaged_row_and_the_next_one_is_read(self, read):
+        cell = "y" * 131_072
+        _, rows = read(f"a,b\n{'x' * (LINE_BYTES_MAX + 10)},1\n{cell}y,2\n{cell},3\n")
         assert rows[0] == DamagedRow(2, f"has more than {LINE_BYTES_MAX} characters: is it one row of a table?")
-        assert rows[1] == TableRow(3, ("y" * (LINE_BYTES_MAX - 3), "2"))
+        assert rows[1].reason.startswith("is not a row of a table, up to line 3 (field larger than field limit")
+        assert rows[2] == TableRow(4, (cell, "3"))
 
 
 class TestEncodings:
@@ -197,6 +201,8 @@ class TestEncodings:
         ("content", "encoding", "words"),
         [
             ("a,b\n".encode("utf-16-be"), "utf-16-le", "set encoding: utf-16-be"),
+            ("a,b\n".encode("utf-16-le"), "utf-16-be", "set encoding: utf-16-le"),
+            ("a,b\n".encode("utf-16-be"), "utf-16", "does not start with the byte order mark .* encoding: utf-16-be"),
             ("\ufeffa,b\n".encode("utf-16-be"), "utf-16-le", "starts as utf-16.*set encoding: utf-16"),
             (b"a,b\n1,2\n3,\x004\n", "utf-8", "line 3 of .* has a zero byte at position 3"),
             (
@@ -292,3 +298,13 @@ def test_a_key_that_means_nothing_for_the_file_is_refused(read):
         read("a,b\n", sheet="Marks")
     with pytest.raises(FileUnusableError, match=r"member is 'x.csv', but .* is not a zip file"):
         read("a,b\n", member="x.csv")
+
+
+def test_nobody_waits_for_libraries_of_other_formats():
+    program = """
+import sys
+import services.common.tables, services.common.tables.detection
+print(*{"pyarrow", "python_calamine", "charset_normalizer", "numpy"} & {*sys.modules})
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []

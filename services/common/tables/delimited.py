@@ -14,9 +14,6 @@ from services.common.tables.sources import Source
 from services.common.tables.table import DamagedRow, Rows, Table, TableRow
 from services.common.tables.text import lines_of_text
 
-# The csv module has one limit for the process: 131,072 characters, unless told otherwise.
-csv.field_size_limit(LINE_BYTES_MAX)
-
 _DELIMITER_LINE = re.compile(r'"?sep=(?P<delimiter>.)"?[\r\n]*', re.IGNORECASE)
 # How spreadsheets write a text that looks like a number.
 _FORMULA_OF_TEXT = re.compile(r'="(?P<text>(?:[^"]|"")*)"')
@@ -106,10 +103,12 @@ def _rows(lines: _Lines, number: int, delimiter: str, quote: str | None) -> Rows
                 if cells and (cells[0].strip() or not all(map(is_empty, cells))):
                     yield TableRow(line, tuple(cells))
         except csv.Error as error:
-            swallowed = record[1:] if lines.ended else []
+            # A cell has its own limit, which an unclosed quote reaches first.
+            unclosed = lines.ended or (len(record) > 1 and sum(map(len, record)) > csv.field_size_limit())
+            swallowed = record[1:]
             line, number = number, number + len(record)
             record.clear()
-            if lines.ended:
+            if unclosed:
                 yield DamagedRow(
                     line, "opens a quote that is not closed: close it, or double it if it is part of a cell"
                 )

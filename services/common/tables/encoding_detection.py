@@ -14,6 +14,8 @@ _READ_BYTES_MAX = 1 << 30
 _FOREIGN_BYTES_MAX = 1 << 17
 # Those that tables are written in where they are not in UTF; others cannot be told from these by a few names.
 _ENCODINGS = ["cp1252", "cp1250", "iso8859_2", "cp1251", "cp1253", "cp1254", "gbk", "big5", "shift_jis", "euc_kr"]
+_USUAL = "cp1252"
+_CHAOS_DIFFERENCE = 0.02
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
@@ -83,14 +85,25 @@ def detected_encoding(sample: Sample) -> tuple[str, list[str]]:
 def _legacy_encoding(sample: Sample) -> tuple[str, list[str]]:
     from charset_normalizer import from_bytes  # noqa: PLC0415 - it takes a tenth of a second, and loading needs none.
 
-    best = from_bytes(sample.foreign, cp_isolation=_ENCODINGS).best()
+    matches = from_bytes(sample.foreign, cp_isolation=_ENCODINGS)
+    best = matches.best()
     if best is None:
-        return "cp1252", ["the file is not UTF-8 and like no encoding that is known: cp1252 is a guess"]
-    name = "cp1252" if best.encoding == "latin_1" else codecs.lookup(best.encoding).name
-    confidence = 1 - best.chaos
-    example = next((word for word in str(best).split() if not word.isascii()), "")
+        return _USUAL, [f"the file is not UTF-8 and like no encoding that is known: {_USUAL} is a guess"]
+    # Each has another reading. By a few names nobody can tell the letters of one language from another's.
+    rivals = [match for match in matches if match.chaos <= best.chaos + _CHAOS_DIFFERENCE]
+    chosen = next((match for match in rivals if _USUAL in match.could_be_from_charset), best)
+    name = _USUAL if _USUAL in chosen.could_be_from_charset else codecs.lookup(chosen.encoding).name
+    place, example = next(
+        ((place, word) for place, word in enumerate(str(chosen).split()) if not word.isascii()), (0, "")
+    )
+    confidence = (1 - chosen.chaos) / len(rivals)
     reason = f"the file is not UTF-8; it reads as {name} with a confidence of {confidence:.0%}"
-    return name, [f"{reason}: check texts such as {example!r}"]
+    evidence = [f"{reason}: check texts such as {example!r}"]
+    for match in rivals:
+        words = str(match).split()
+        if match is not chosen and place < len(words):
+            evidence.append(f"as {codecs.lookup(match.encoding).name} that text would be {words[place]!r}")
+    return name, evidence
 
 
 def _decodes(decoder: codecs.IncrementalDecoder, piece: bytes, *, final: bool) -> bool:
