@@ -36,7 +36,8 @@ class Companion:
         """
         self.join = join
         self.columns = tuple(join.take)
-        self.path, opened = _opened(table, join)
+        path = companion_path(table, join)
+        self.path = f"{join.file} in {path}" if path == table else str(path)
         self.key_column = next(iter(join.by))
         self._places = [place_of(column) for column in join.by]
         self._kept: dict[bytes, tuple[Cell, ...] | None] = {}
@@ -44,7 +45,7 @@ class Companion:
         self._database = sqlite3.connect("")
         self._database.execute("CREATE TABLE row (key BLOB PRIMARY KEY, line INTEGER, cells TEXT) WITHOUT ROWID")
         try:
-            self._fill(opened)
+            self._fill(_opened(path, table, join))
         except sqlite3.Error as error:
             raise FileUnusableError(
                 f"{self.path} cannot be kept in a temporary file ({error}): free some space, or set TMPDIR to a folder "
@@ -116,12 +117,19 @@ class Companion:
         return ", ".join(map(repr, key.decode(errors="replace").split(_BETWEEN)))
 
 
-def _opened(table: Path, join: Join) -> tuple[str, Table]:
-    """A companion, and what to call it: a member of the zip file that holds the table, or a file next to it."""
-    if join.file in members_of(table):
-        return f"{join.file} in {table}", open_table(table, join.model_copy(update={"member": join.file}))
-    path = table.parent / join.file
-    return str(path), open_table(path, join)
+def companion_path(table: Path, join: Join) -> Path:
+    """The file of a companion: next to the table, or the zip file that holds both."""
+    try:
+        members = members_of(table)
+    except FileUnusableError:
+        # Opening the table says why.
+        members = ()
+    return table if join.file in members else table.parent / join.file
+
+
+def _opened(path: Path, table: Path, join: Join) -> Table:
+    """The table of a companion file."""
+    return open_table(path, join.model_copy(update={"member": join.file}) if path == table else join)
 
 
 def _key(cells: Sequence[Cell]) -> bytes | None:
