@@ -22,6 +22,7 @@ _EXAMPLE = "Example: cairn status"
 # The extra of the distribution that installs every library a command can use. The other commands need no extra.
 _EXTRAS = {
     "catalog": "train",
+    "class": "files",
     "corrections": "recommender",
     "dlt": "recommender",
     "epoch": "recommender",
@@ -29,6 +30,7 @@ _EXTRAS = {
     "export": "train",
     "ingest": "files",
     "learner": "recommender",
+    "plan": "files",
     "replay": "worker",
     "status": "recommender",
     "train": "train",
@@ -182,7 +184,7 @@ COMMANDS = (
         "export",
         "services.recommender.cli.export",
         (),
-        "Write learner state, current lists or the log to Parquet files, for a data team.",
+        "Write learner state, current lists, the log or mastery to files, for a data team.",
         _ANSWERS,
     ),
     _LaterCommand("epoch", _EPOCHS, ("epoch",), "List, compare, switch, drop, keep and restore epochs.", _MODELS),

@@ -13,7 +13,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from cairn.v1 import catalog_pb2, events_pb2
 from services.common.kafka.envelope import JSON, LogIdentity, record_key
 from services.common.kafka.partitioner import partition_of
-from services.recommender.adapters.files.parquet_tables import ExportExistsError, ParquetTable
+from services.recommender.adapters.files.exported_tables import ExportExistsError
+from services.recommender.adapters.files.parquet_tables import ParquetTable
 from services.recommender.application.answers.prepared_catalogs import by_default
 from services.recommender.application.answers.rank_learner import RecommendQuery
 from services.recommender.application.operations.columns import Column, ColumnType

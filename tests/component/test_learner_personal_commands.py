@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cairn.v1 import catalog_pb2, events_pb2, ingest_pb2, ingest_pb2_grpc, recommender_pb2, recommender_pb2_grpc
+from services.common.learners.suppression_file import read_suppression
 from services.recommender.application.state.repair import RepairReport
 from services.recommender.cli.learners import app
 
@@ -70,6 +71,32 @@ def test_an_erasure_asks_for_confirmation_and_reports_its_result(service):
     assert "can no longer be read" in result.output
     service.key_destroyed = False
     assert "retention" in run("erase", "amy", "--yes", "--target", service.target).output
+
+
+def test_an_erased_learner_is_added_to_the_list_of_learners_to_leave_out(service, tmp_path):
+    path = tmp_path / "suppressed.csv"
+    arguments = ("--yes", "--target", service.target, "--suppress", str(path))
+    assert f"{path} now leaves the learner out" in run("erase", "amy", *arguments).output
+    assert f"{path} already left the learner out" in run("erase", "amy", *arguments).output
+    assert "amy" in read_suppression(path)
+    assert "amy" not in path.read_text()
+
+
+def test_no_learner_is_added_to_the_list_whose_erasure_failed_or_was_declined(service, tmp_path):
+    path = tmp_path / "suppressed.csv"
+    assert run("erase", "amy", "--target", service.target, "--suppress", str(path), answer="n\n").exit_code == 1
+    service.refuse = (grpc.StatusCode.PERMISSION_DENIED, "the key lacks the scope admin")
+    assert run("erase", "amy", "--yes", "--target", service.target, "--suppress", str(path)).exit_code == 1
+    assert not path.exists()
+
+
+def test_an_erasure_says_when_the_list_cannot_be_extended_and_what_to_do(service, tmp_path):
+    path = tmp_path / "class.csv"
+    path.write_text("learner\namy\n")
+    result = run("erase", "amy", "--yes", "--target", service.target, "--suppress", str(path))
+    assert result.exit_code == 2
+    assert "the erasure is at partition 2, offset 17" in result.output
+    assert "The learner is erased; run the command again to add them to a list" in result.output
 
 
 def test_no_learner_is_forgotten_without_a_confirmation(service):

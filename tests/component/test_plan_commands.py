@@ -120,7 +120,17 @@ def test_the_reply_can_be_printed_as_json(service, roster):
     assert orjson.loads(run(service, "class", roster, "--json").stdout)["results"][0]["gap"]["responses"] == 6
 
 
-@pytest.mark.parametrize("text", ["amy\nben\n", "\ufeffid\namy\nben\n", "name,student\nA,amy\nB,ben\nC,\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "amy\nben\n",
+        "\ufeffid\namy\nben\n",
+        "name,student\nA,amy\nB,ben\nC,\n",
+        "learner;name\namy;A\nben;B, junior\n",
+        "name\tID\nA\tamy\nB\tben\n",
+        'learner|form|"last, first"\namy|1|"A, B"\nben|2|C\n',
+    ],
+)
 def test_a_roster_is_a_column_of_ids(service, tmp_path, text):
     file = tmp_path / "class.csv"
     file.write_text(text)
@@ -142,8 +152,11 @@ def test_a_column_of_another_name_can_be_selected(service, tmp_path):
     ("content", "said"),
     [
         (b"", "is empty"),
+        (b"learner,name\namy,A\nben\n", "line 3 of "),
+        (b"learner,name\namy,A\nben\n", "has 1 columns, the header 2: fix its delimiters and quotes"),
+        (b"learner\nam\xc2\xady\n", "the cell of column 'learner' has the format character U+00AD SOFT HYPHEN"),
         (b"learner\n\n", "names no learner"),
-        (b"learner\n\xff\xfe\n", "UTF-8"),
+        (b"learner\n\xff\xfe\n", "is not utf-8: the byte 0xFF at position 1"),
         ("\n".join(f"learner-{number}" for number in range(501)).encode(), "at most 500"),
     ],
 )
@@ -154,3 +167,10 @@ def test_an_unusable_roster_is_reported_with_the_remedy(service, tmp_path, conte
     assert done.exit_code == 2
     assert said in done.stderr
     assert not service.requests
+
+
+def test_a_roster_may_be_a_parquet_file(service, tmp_path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pq.write_table(pa.table({"name": ["A", "B"], "student_id": [4711, 4712]}), tmp_path / "class.parquet")
+    assert run(service, "plan", tmp_path / "class.parquet").exit_code == 0
+    assert list(service.requests[0].learner_ids) == ["4711", "4712"]

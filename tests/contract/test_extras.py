@@ -21,7 +21,13 @@ _CLIENT = tomllib.loads((ROOT / "protos" / "pyproject.toml").read_text())["proje
 
 # What runs in a role beyond the commands: processes, and modules that commands load when they need them.
 _MODULES = {
-    "": ("cairn.client", "services.catalog.cli.rules", "services.catalog.cli.edit", "services.common.tables"),
+    "": (
+        "cairn.client",
+        "services.catalog.cli.rules",
+        "services.catalog.cli.edit",
+        "services.common.tables",
+        "services.common.learners.tables",
+    ),
     "files": ("services.ingest.formats.proposal", "pyarrow.parquet"),
     "ingest": ("services.ingest.__main__",),
     "catalog": ("services.catalog.__main__", "services.catalog.tagging.store"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from services.ingest.adapters.load_progress_file import fingerprint_of
 from services.ingest.application.ports import FileRow
+from services.ingest.cli.learner_options import LearnerOptions
 from services.ingest.formats import Format, format_of, read_events
 from services.ingest.formats.mapping.companions import companion_path
 from services.ingest.formats.mapping.model import FileMapping
@@ -27,6 +28,7 @@ class FileOptions:
         problems: the file for rows that were not accepted; None: `FILE.rejected.ndjson` in this folder for each file.
         resume: whether to continue an interrupted load.
         sequences: the lines of each learner, where files are texts of sequences; None: they are not.
+        learners: who the learners are; None: the ids of the files.
     """
 
     file_format: Format | None = None
@@ -36,6 +38,7 @@ class FileOptions:
     problems: Path | None = None
     resume: bool = False
     sequences: SequenceLayout | None = None
+    learners: LearnerOptions | None = None
 
     def format_of(self, file: Path) -> Format:
         """A file's format. Raises FileUnusableError when its name does not determine it."""
@@ -48,7 +51,8 @@ class FileOptions:
             rows = read_events(file, self.format_of(file), self.source, observe_bytes, mapping=self.mapping)
         else:
             rows = read_sequences(file, self.sequences, self.source, observe_bytes)
-        return itertools.islice(rows, self.limit)
+        limited = itertools.islice(rows, self.limit)
+        return limited if self.learners is None else self.learners.applied(file, limited)
 
     @property
     def time_zone(self) -> str:
@@ -64,7 +68,10 @@ class FileOptions:
         described = self.mapping or self.sequences
         mapping = "" if described is None else described.model_dump_json()
         companions = " ".join(fingerprint_of(companion, "") for companion in self.companions_of(file))
-        return f"{self.file_format} {mapping} {self.source} {self.limit} {companions}".rstrip()
+        learners = "" if self.learners is None else self.learners.settings
+        return " ".join(
+            [f"{self.file_format} {mapping} {self.source} {self.limit}", *filter(None, (companions, learners))]
+        )
 
     def companions_of(self, file: Path) -> list[Path]:
         """The files that the mapping joins to a file."""

@@ -16,6 +16,7 @@ from services.common.rpc.addresses import is_loopback
 from services.common.rpc.calls import api_key_from
 from services.common.tables.lines import FileUnusableError
 from services.ingest.cli.file_options import FileOptions
+from services.ingest.cli.learner_options import LearnerOptions
 from services.ingest.cli.load import Failure, FileLoad, Service, name_here
 from services.ingest.cli.load_preview import print_preview
 from services.ingest.cli.sources import list_sources, options_for
@@ -46,6 +47,14 @@ _FileFormat = Annotated[
 _Mapping = Annotated[
     Path | None,
     typer.Option(help="How the columns of a table become fields of events; `cairn ingest mapping` proposes one."),
+]
+_Aliases = Annotated[
+    Path | None,
+    typer.Option(help="A table of the ids of learners who have several: the id to use in the column `id`."),
+]
+_Suppress = Annotated[
+    Path | None,
+    typer.Option(help="A list of learners whose rows are left out, as `cairn learner erase --suppress` extends it."),
 ]
 _Preview = Annotated[
     bool, typer.Option("--preview", help="Show ten rows as events and the first problems, and load nothing.")
@@ -98,6 +107,8 @@ def load_files(
     *,
     file_format: _FileFormat = None,
     mapping: _Mapping = None,
+    aliases: _Aliases = None,
+    suppress: _Suppress = None,
     time_zone: _TimeZone = None,
     preview: _Preview = False,
     dry_run: _DryRun = False,
@@ -128,9 +139,9 @@ def load_files(
     """
     console = Console(highlight=False)
     try:
-        read = FileOptions(
-            file_format, None if mapping is None else load_mapping(mapping), source, limit, problems, resume
-        )
+        learners = _learners(aliases, suppress, write=not (preview or dry_run))
+        own = None if mapping is None else load_mapping(mapping)
+        read = FileOptions(file_format, own, source, limit, problems, resume, learners=learners)
         options = [options_for(file, read, time_zone, console) for file in files]
     except FileUnusableError as error:
         fail(str(error), BAD_INPUT)
@@ -138,19 +149,15 @@ def load_files(
         _preview(files, options, console)
         return
     loads = _loads_of(files, options)
-    _keep_what_is_read(loads, mapping, summary_file)
+    _keep_what_is_read(loads, mapping, learners, summary_file)
     if dry_run:
-        failure = _check(loads, console)
+        failure = _check(loads, learners, console)
     else:
-        if not (tls or insecure or is_loopback(target)):
-            fail(
-                f"--target {target} is another machine and there is no TLS: add --tls, or --insecure to accept it",
-                BAD_INPUT,
-            )
+        _require_tls(target, tls=tls, insecure=insecure)
         service = Service(target, api_key_from(api_key_file), tls=tls, patience_s=patience_s, streams=streams)
-        failure = _publish(loads, service, console)
+        failure = _publish(loads, learners, service, console)
     if summary_file is not None:
-        _write_summary(summary_file, loads)
+        _write_summary(summary_file, loads, learners)
     if failure is not None:
         fail(failure.message, failure.code)
     if any(load.progress.not_taken for load in loads):
@@ -182,10 +189,30 @@ def _loads_of(files: Sequence[Path], options: Sequence[FileOptions]) -> list[Fil
     return [FileLoad(file, read, first=file is files[0]) for file, read in zip(files, options, strict=True)]
 
 
-def _keep_what_is_read(loads: Sequence[FileLoad], mapping: Path | None, summary_file: Path | None) -> None:
+def _learners(aliases: Path | None, suppress: Path | None, *, write: bool) -> LearnerOptions | None:
+    if aliases is None and suppress is None:
+        return None
+    unmatched_of = (lambda file: Path(f"{name_here(file)}.unmatched.ndjson")) if write else None
+    return LearnerOptions(aliases, suppress, unmatched_of)
+
+
+def _require_tls(target: str, *, tls: bool, insecure: bool) -> None:
+    if not (tls or insecure or is_loopback(target)):
+        fail(
+            f"--target {target} is another machine and there is no TLS: add --tls, or --insecure to accept it",
+            BAD_INPUT,
+        )
+
+
+def _keep_what_is_read(
+    loads: Sequence[FileLoad], mapping: Path | None, learners: LearnerOptions | None, summary_file: Path | None
+) -> None:
     """Refuse to write over a file that is to be read: its rows would be gone, and the load would have none of them."""
     read = [file for load in loads for file in load.read] + ([] if mapping is None else [mapping])
     written = {path for load in loads for path in load.written}
+    if learners is not None:
+        read += learners.paths
+        written |= {path for load in loads for path in learners.written(load.file)}
     for path in (*written, *([] if summary_file is None else [summary_file])):
         if any(_is_same_file(path, other) for other in read):
             fail(
@@ -202,43 +229,55 @@ def _is_same_file(one: Path, other: Path) -> bool:
 
 def _preview(files: Sequence[Path], options: Sequence[FileOptions], console: Console) -> None:
     try:
-        wrong = sum(print_preview(file, read, console) for file, read in zip(files, options, strict=True))
+        wrong = 0
+        for file, read in zip(files, options, strict=True):
+            wrong += print_preview(file, read, console)
+            if read.learners is not None:
+                read.learners.print_counts(file, console)
     except FileUnusableError as error:
         fail(str(error), BAD_INPUT)
     if wrong:
         raise typer.Exit(_SOME_REJECTED)
 
 
-def _check(loads: Sequence[FileLoad], console: Console) -> Failure | None:
+def _check(loads: Sequence[FileLoad], learners: LearnerOptions | None, console: Console) -> Failure | None:
     for load in loads:
         failure = load.check(console)
-        _print_result(load, loads, console, checked=True)
+        _print_result(load, loads, learners, console, checked=True)
         load.print_problems(console)
         if failure is not None:
             return failure
     return None
 
 
-def _publish(loads: Sequence[FileLoad], service: Service, console: Console) -> Failure | None:
+def _publish(
+    loads: Sequence[FileLoad], learners: LearnerOptions | None, service: Service, console: Console
+) -> Failure | None:
     for load in loads:
         failure = load.publish(service, console)
-        _print_result(load, loads, console, checked=False)
+        _print_result(load, loads, learners, console, checked=False)
         if failure is not None:
             return failure
     return None
 
 
-def _print_result(load: FileLoad, loads: Sequence[FileLoad], console: Console, *, checked: bool) -> None:
+def _print_result(
+    load: FileLoad, loads: Sequence[FileLoad], learners: LearnerOptions | None, console: Console, *, checked: bool
+) -> None:
     if not load.has_counts:
         return
     if len(loads) > 1:
         console.print(Rule(str(load.file), align="left"))
     console.print(load.table(checked=checked))
+    if learners is not None:
+        learners.print_counts(load.file, console)
     load.print_warnings(console)
 
 
-def _write_summary(path: Path, loads: Sequence[FileLoad]) -> None:
-    parts = [load.summary() for load in loads if load.has_counts]
+def _write_summary(path: Path, loads: Sequence[FileLoad], learners: LearnerOptions | None) -> None:
+    parts = [
+        load.summary() | ({} if learners is None else learners.summary(load.file)) for load in loads if load.has_counts
+    ]
     content: object = parts[0] if len(loads) == 1 and parts else {"files": parts}
     try:
         path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))

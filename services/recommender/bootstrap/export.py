@@ -15,6 +15,7 @@ from services.recommender.adapters.kafka.event_rows import KafkaEventRows
 from services.recommender.application.operations.export import (
     RECOMMENDATION_COLUMNS,
     STATE_COLUMNS,
+    ExportBatch,
     NoCurrentEpochError,
     export_recommendations,
     export_state,
@@ -63,13 +64,9 @@ async def state_to_parquet(environment_file: Path, tenant: str, directory: Path,
     """
     settings = server_settings(environment_file)
     with ParquetTable(directory, "state", tenant, STATE_COLUMNS) as table:
-        async with stored_epochs(settings.redis_url) as epochs:
-            meta = await epochs.get(await _current(epochs))
-            if meta is None:
-                raise NoCurrentEpochError("the current epoch was dropped meanwhile: export again")
-            parameters = await asyncio.to_thread(parameters_of, meta, bundle_store(settings.bundles))
-            damaged: list[str] = []
-            async for batch in export_state(epochs, meta.epoch, tenant, parameters.for_tenant(tenant)):
+        damaged: list[str] = []
+        async with current_states(settings, tenant) as states:
+            async for batch in states:
                 table.add(batch.rows)
                 damaged += batch.damaged
                 progress(batch.done, None)
@@ -91,7 +88,7 @@ async def recommendations_to_parquet(
     """
     settings = server_settings(environment_file)
     with ParquetTable(directory, "recommendations", tenant, RECOMMENDATION_COLUMNS) as table:
-        async with aclosing(state_store(settings.redis_url)) as store, _catalog(settings) as catalog:
+        async with aclosing(state_store(settings.redis_url)) as store, served_catalog(settings) as catalog:
             answers = answer_dependencies(
                 AnswerAdapters(
                     learners=store.learners,
@@ -135,16 +132,29 @@ async def events_to_parquet(environment_file: Path, tenant: str, directory: Path
     return ExportResult(table.rows, tuple(table.files), erased, unreadable)
 
 
-async def _current(epochs: EpochStore) -> int:
-    current = await epochs.current_epoch()
-    if current is None:
-        raise NoCurrentEpochError("no epoch is served: start a worker, or run cairn replay and cairn epoch switch")
-    return current
+@asynccontextmanager
+async def current_states(settings: RecommenderServerSettings, tenant: str) -> AsyncIterator[AsyncIterator[ExportBatch]]:
+    """The states of a tenant's learners in the epoch that is served.
+
+    Raises:
+        NoCurrentEpochError: when there is none.
+        StateUnavailableError: when Redis cannot be read.
+    """
+    async with stored_epochs(settings.redis_url) as epochs:
+        meta = await epochs.get(await _current(epochs))
+        if meta is None:
+            raise NoCurrentEpochError("the current epoch was dropped meanwhile: export again")
+        parameters = await asyncio.to_thread(parameters_of, meta, bundle_store(settings.bundles))
+        yield export_state(epochs, meta.epoch, tenant, parameters.for_tenant(tenant))
 
 
 @asynccontextmanager
-async def _catalog(settings: RecommenderServerSettings) -> AsyncIterator[KafkaCatalog]:
-    """The catalog, read to its end."""
+async def served_catalog(settings: RecommenderServerSettings) -> AsyncIterator[KafkaCatalog]:
+    """The catalog, read to its end.
+
+    Raises:
+        BrokerUnavailableError: when it cannot be read.
+    """
     catalog = KafkaCatalog(settings.connection)
     following = asyncio.create_task(catalog.run())
     ready = asyncio.create_task(catalog.wait_ready())
@@ -158,3 +168,10 @@ async def _catalog(settings: RecommenderServerSettings) -> AsyncIterator[KafkaCa
         for task in (following, ready):
             task.cancel()
         await asyncio.gather(following, ready, return_exceptions=True)
+
+
+async def _current(epochs: EpochStore) -> int:
+    current = await epochs.current_epoch()
+    if current is None:
+        raise NoCurrentEpochError("no epoch is served: start a worker, or run cairn replay and cairn epoch switch")
+    return current

@@ -1,11 +1,13 @@
-"""`cairn export`: learner state, current lists and the log as Parquet files."""
+"""`cairn export`: learner state, current lists, the log and mastery as files."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,21 +19,32 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from services.common.auth.identity import TENANT_PATTERN
 from services.common.auth.tenants_file import TenantsFileError
 from services.common.command_line import BAD_INPUT, FAILED, fail
+from services.common.learners.tables import LEARNER_COLUMNS, open_learner_table
+from services.common.tables import FileUnusableError
 from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError
-from services.recommender.adapters.files.parquet_tables import ExportExistsError
+from services.recommender.adapters.files.exported_tables import ExportExistsError
+from services.recommender.application.operations.mastery import MasteryFormat
 from services.recommender.application.ports.models import BundleUnreadableError
 from services.recommender.application.ports.quarantine import REMEDY
 from services.recommender.application.ports.state_store import StateUrlInvalidError
 from services.recommender.application.state.epochs import EpochUnusableError
 from services.recommender.bootstrap.environment import SettingsError
+from services.recommender.wire.student_assessments import (
+    NAMESPACE_CHARACTERS_MAX,
+    SKILL_CHARACTERS_MAX,
+    STUDENT_CHARACTERS_MAX,
+    StudentAssessments,
+)
 
 _PLAIN_EVERY_S = 2.0
-_DAMAGED_NAMED = 10
+_NAMED = 10
+# It ends with a letter or a digit, since the names of descriptors follow it.
+_NAMESPACE = re.compile(r"uri://[!-\"$-~]*[A-Za-z0-9]")
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Write learner state, current lists or the log to Parquet files, for a data team.",
+    help="Write learner state, current lists, the log or mastery to files, for a data team.",
 )
 
 Tenant = Annotated[str, typer.Option(envvar="CAIRN_TENANT", help="The district or platform whose data it is.")]
@@ -46,10 +59,11 @@ _Report = Callable[[int, int | None], None]
 
 @app.callback()
 def _export() -> None:
-    """Write learner state, current lists or the log to Parquet files, for a data team.
+    """Write learner state, current lists, the log or mastery to files, for a data team.
 
     Files go to DIR/WHAT/tenant=TENANT/part-N.parquet, compressed with zstd; every column has a description. Learners
-    are identified by the pseudonyms that PublishEvents returns.
+    are identified by the pseudonyms that PublishEvents returns; mastery may have the platform's own ids, and other
+    kinds of files.
     """
 
 
@@ -100,14 +114,107 @@ def events(
         _finish(_run(run), json_file)
 
 
+@app.command("mastery", epilog="Example: cairn export mastery --tenant riverbend --to exports --as xlsx")
+def mastery(
+    *,
+    tenant: Tenant,
+    to: To,
+    file_format: Annotated[
+        MasteryFormat, typer.Option("--as", help="The kind of files; edfi: Ed-Fi's StudentAssessment, as JSON lines.")
+    ] = MasteryFormat.CSV,
+    learners: Annotated[
+        Path | None,
+        typer.Option(
+            help="Your platform's ids, which appear instead of pseudonyms: a table with the column `id`, or a roster. "
+            "It needs the tenants file.",
+            show_default=False,
+        ),
+    ] = None,
+    namespace: Annotated[
+        str, typer.Option(help="With --as edfi: your namespace, such as uri://district.example.", show_default=False)
+    ] = "",
+    school_year: Annotated[
+        int | None,
+        typer.Option(min=1900, max=2200, help="With --as edfi: the year it ends in; required by version 6 of Ed-Fi."),
+    ] = None,
+    json_file: JsonFile = None,
+    environment_file: EnvironmentFile = Path(".local/env"),
+) -> None:
+    """Write each learner's mastery of each skill for a district, with your platform's ids where you give them.
+
+    The files can be read by their owner only. In CSV, a text that a spreadsheet would take for a formula gets an
+    apostrophe in front; the other kinds of files hold every text as it is.
+    """
+    from services.recommender.bootstrap import export_mastery  # noqa: PLC0415 - as above.
+
+    _check(tenant)
+    assessments = _assessments(file_format, namespace, school_year)
+    learner_ids = [] if learners is None else _listed(learners, STUDENT_CHARACTERS_MAX if assessments else None)
+    with _display("learners") as report:
+        wanted = export_mastery.MasteryExport(file_format, learner_ids, assessments)
+        result = _run(export_mastery.mastery_to_files(environment_file, tenant, to, report, wanted))
+    what = "rows" if assessments is None else "learners"
+    typer.echo(f"{result.rows:,} {what} in {len(result.files)} file(s): {result.files[0].parent}")
+    if learners is not None:
+        said = (
+            f"of the learners in {learners} {result.without_state:,} have no state; {result.pseudonyms:,} others have"
+        )
+        typer.echo(f"{said}, and appear under their pseudonyms", err=True)
+    if result.skills_left_out:
+        said = (
+            f"left out {len(result.skills_left_out):,} skill(s) whose ids have over {SKILL_CHARACTERS_MAX} characters"
+        )
+        typer.echo(f"{said}, which Ed-Fi does not take: {_some(result.skills_left_out)}", err=True)
+    _report_damaged(result.damaged)
+    if json_file is not None:
+        content = asdict(result) | {"files": [str(file) for file in result.files]}
+        json_file.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+
+
+def _assessments(file_format: MasteryFormat, namespace: str, school_year: int | None) -> StudentAssessments | None:
+    if file_format is not MasteryFormat.EDFI:
+        if namespace or school_year is not None:
+            fail("--namespace and --school-year are for --as edfi: add it, or leave them out", BAD_INPUT)
+        return None
+    if not _NAMESPACE.fullmatch(namespace) or len(namespace) > NAMESPACE_CHARACTERS_MAX:
+        fail(
+            f"--namespace {namespace!r} is none: --as edfi needs the one that you may write in your Ed-Fi system, such "
+            f"as uri://district.example: at most {NAMESPACE_CHARACTERS_MAX} characters, without spaces, # and a / at "
+            "its end",
+            BAD_INPUT,
+        )
+    return StudentAssessments(namespace, school_year)
+
+
+def _listed(file: Path, characters_max: int | None) -> list[str]:
+    """The ids in a table of learners, each once. The command ends when it cannot be used."""
+    try:
+        table = open_learner_table(file)
+        place = table.place_of(("id", *LEARNER_COLUMNS))
+        if place is None and len(table.columns) > 1:
+            columns = ", ".join(table.columns)
+            fail(f"{file} has the columns {columns}: name the one with your platform's ids `id`", BAD_INPUT)
+        listed: dict[str, None] = {}
+        for line, learner_id in table.listed(place or 0, header=place is not None):
+            if characters_max is not None and len(learner_id) > characters_max:
+                fail(
+                    f"line {line} of {file}: {learner_id!r} has {len(learner_id)} characters; Ed-Fi takes at most "
+                    f"{characters_max}: remove the line, and the learner appears under their pseudonym",
+                    BAD_INPUT,
+                )
+            listed[learner_id] = None
+    except FileUnusableError as error:
+        fail(str(error), BAD_INPUT)
+    if not listed:
+        fail(f"{file} names no learner: put an id on each line below the header", BAD_INPUT)
+    return list(listed)
+
+
 def _finish(result: Any, json_file: Path | None) -> None:
     lost = f", {result.erased:,} of erased learners left out" if result.erased else ""
     lost += f", {result.unreadable:,} that are not events left out" if result.unreadable else ""
     typer.echo(f"{result.rows:,} rows in {len(result.files)} file(s){lost}: {result.files[0].parent}")
-    if result.damaged:
-        names = ", ".join(result.damaged[:_DAMAGED_NAMED]) + (", ..." if len(result.damaged) > _DAMAGED_NAMED else "")
-        said = f"left out {len(result.damaged):,} learner(s) of whom what is stored is damaged: {names}; {REMEDY}"
-        typer.echo(said, err=True)
+    _report_damaged(result.damaged)
     if json_file is not None:
         content = {
             "rows": result.rows,
@@ -117,6 +224,16 @@ def _finish(result: Any, json_file: Path | None) -> None:
             "damaged": result.damaged,
         }
         json_file.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+
+
+def _report_damaged(damaged: Sequence[str]) -> None:
+    if damaged:
+        said = f"left out {len(damaged):,} learner(s) of whom what is stored is damaged: {_some(damaged)}; {REMEDY}"
+        typer.echo(said, err=True)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
 
 
 def _check(tenant: str) -> None:

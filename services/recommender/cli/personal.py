@@ -20,6 +20,7 @@ from cairn.v1 import ingest_pb2, ingest_pb2_grpc, recommender_pb2, recommender_p
 from services.common.auth.identity import LEARNER_PATTERN
 from services.common.command_line import BAD_INPUT, FAILED, fail
 from services.common.kafka.envelope import record_key
+from services.common.learners.suppression_file import add_to_suppression
 from services.common.rpc.calls import (
     ApiKeyFile,
     Insecure,
@@ -29,6 +30,7 @@ from services.common.rpc.calls import (
     key_metadata,
     what_went_wrong,
 )
+from services.common.tables import FileUnusableError
 from services.recommender.application.ports.quarantine import LearnerDamagedError, LearnersDamagedError
 from services.recommender.cli.calls import DEFAULT_TARGET, Learner, checked_learner, fail_with, nothing_is_known
 
@@ -91,6 +93,13 @@ def erase(
     learner: Learner,
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    suppress: Annotated[
+        Path | None,
+        typer.Option(
+            help="Then add a hash of the id to this list, for `cairn ingest load --suppress`. It is created if needed.",
+            show_default=False,
+        ),
+    ] = None,
     target: Annotated[
         str, typer.Option(envvar="CAIRN_TARGET_INGEST", help="host:port of the ingest service.")
     ] = _DEFAULT_INGEST,
@@ -136,6 +145,16 @@ def erase(
         f"the erasure is at partition {reply.position.partition}, offset {reply.position.offset}; {destroyed}. "
         "Models still include the learner until the next bundle: cairn train"
     )
+    if suppress is not None:
+        _add_to_list(suppress, learner)
+
+
+def _add_to_list(suppress: Path, learner: str) -> None:
+    try:
+        added = add_to_suppression(suppress, learner)
+    except FileUnusableError as error:
+        fail(f"{error}. The learner is erased; run the command again to add them to a list", BAD_INPUT)
+    typer.echo(f"{suppress} {'now leaves' if added else 'already left'} the learner out of loads with --suppress")
 
 
 def _note_on(learner: str, target: str, metadata: Metadata, *, insecure: bool, timeout_s: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,11 +14,12 @@ from rich.table import Table
 
 from cairn.v1 import catalog_pb2, recommender_pb2
 from services.common.command_line import BAD_INPUT, fail
+from services.common.learners.tables import LEARNER_COLUMNS, open_learner_table
 from services.common.rpc.calls import ApiKeyFile, Insecure, TimeoutS
+from services.common.tables import FileUnusableError
 from services.recommender.cli.calls import DEFAULT_TARGET, AsJson, Target, calling, print_degraded, print_json
 
 _ROSTER_MAX = 500
-_COLUMNS = ("learner", "learner_id", "student", "student_id", "id")
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -30,7 +30,8 @@ Roster = Annotated[
         exists=True,
         dir_okay=False,
         readable=True,
-        help="A learner's id per line, as your platform knows them; with a header, in the column `learner`.",
+        help="A learner's id per line, as your platform knows them; or a table with a header, of any kind that "
+        "`cairn ingest load` reads, with the ids in the column `learner`.",
     ),
 ]
 Column = Annotated[
@@ -156,20 +157,16 @@ def read_roster(file: Path, column: str) -> list[str]:
     Ends the command with exit code 2 when there are none, or when the file cannot be used.
     """
     try:
-        with file.open(encoding="utf-8-sig", newline="") as opened:
-            rows = [row for row in csv.reader(opened) if any(cell.strip() for cell in row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        fail(f"{file} cannot be read as CSV in UTF-8: {error}", BAD_INPUT)
-    if not rows:
-        fail(f"{file} is empty: put a learner's id on each line", BAD_INPUT)
-    header = [cell.strip() for cell in rows[0]]
-    wanted = [column] if column else _COLUMNS
-    place = next((header.index(name) for name in wanted if name in header), None)
-    if place is None and (column or len(header) > 1):
-        said = f"no column {column!r}" if column else f"no column named {', '.join(_COLUMNS[:-1])} or {_COLUMNS[-1]}"
-        fail(f"{file} has {said}; its columns are {', '.join(header)}: name one with --column", BAD_INPUT)
-    learners = [row[place or 0].strip() for row in (rows if place is None else rows[1:]) if len(row) > (place or 0)]
-    learners = list(dict.fromkeys(learner for learner in learners if learner))
+        table = open_learner_table(file)
+        place = table.place_of([column] if column else LEARNER_COLUMNS)
+        if place is None and (column or len(table.columns) > 1):
+            names = repr(column) if column else f"named {', '.join(LEARNER_COLUMNS[:-1])} or {LEARNER_COLUMNS[-1]}"
+            columns = ", ".join(table.columns)
+            fail(f"{file} has no column {names}; its columns are {columns}: name one with --column", BAD_INPUT)
+        listed = table.listed(place or 0, header=place is not None)
+        learners = list(dict.fromkeys(learner for _, learner in listed))
+    except FileUnusableError as error:
+        fail(str(error), BAD_INPUT)
     if not learners:
         fail(f"{file} names no learner: put an id on each line below the header", BAD_INPUT)
     if len(learners) > _ROSTER_MAX:
