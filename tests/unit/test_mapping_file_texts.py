@@ -92,6 +92,11 @@ def test_lines_above_the_header_give_fields_by_their_labels(read):
         ("Quiz: ,", "Test:,", "labels.activity is 'quiz:', and no cell above the header of"),
         ("Points:,20", "Points:,many", "what is to the right of 'Points:' in"),
         ("Points:,20", "Points:,", "labels.score_max is 'Points:', and no cell above"),
+        (
+            'Quiz: ,"Fractions, 2"\nPoints:,20,of all\nwho,points\n',
+            "x,y\nPoints:,20\nwho,points\nQuiz:,17\n",
+            "labels.activity is 'quiz:', and no cell above the header of",
+        ),
     ],
 )
 def test_a_label_that_is_not_there_is_named(read, old, new, said):

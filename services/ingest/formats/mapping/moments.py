@@ -58,7 +58,9 @@ class Moments:
     def _local(self, local: datetime, value: Any) -> Instant | RepeatedTime:
         zone = self._zone
         if zone is None:
-            raise CellError(f"is {shown(value)}, without a time zone: set time_zone, or --time-zone, to the one it was recorded in")
+            raise CellError(
+                f"is {shown(value)}, without a time zone: set time_zone, or --time-zone, to the one it was recorded in"
+            )
         before, after = _offsets(local, zone)
         # A day without a time starts at midnight, or where clocks skip that, as soon as it can.
         if before == after or local.time() == _MIDNIGHT:
