@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do if $$p -c 'import sys; raise SystemExit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null; then echo $$p; break; fi; done)
 
-.PHONY: help setup test test-slow test-kafka test-k8s faults test-chart test-fast simulate mutation-check lint format bench evaluate demo up down status protos protos-check contracts contracts-check contracts-accept wheels image test-image lock clean
+.PHONY: help setup test test-slow test-kafka test-k8s faults test-chart test-fast simulate mutation-check sources-report lint format bench evaluate demo up down status protos protos-check contracts contracts-check contracts-accept wheels image test-image lock clean
 
 help: ## Show this list
 	@echo "Cairn: what to run"; echo
@@ -76,6 +76,9 @@ simulate: $(STAMP) ## Simulate SCHEDULES (2000) sequences of faults on a virtual
 
 mutation-check: $(STAMP) ## Break each guarantee on purpose and check that a test fails (SHORT=yes: the quick ones)
 	@$(BIN)/python -m tests.mutations $(if $(SHORT),--short) $(ARGS)
+
+sources-report: $(STAMP) ## Read the samples of every known source and compare them with what they must become (ONLY=name: one source)
+	@$(BIN)/python -m tests.sources $(foreach name,$(ONLY),--only $(name))
 
 lint: $(STAMP) protos-check contracts-check ## Check style, types, layers, contracts and generated code
 	@$(BIN)/ruff check .

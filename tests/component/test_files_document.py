@@ -25,6 +25,11 @@ def blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE)
 
 
+def block_with(language, text):
+    (found,) = [block for block in blocks(language) if text in block]
+    return found
+
+
 def test_the_worked_example_is_read_as_described(tmp_path):
     table, mapping = blocks("csv")[0], blocks("yaml")[0]
     (tmp_path / "term1.csv").write_text(table, encoding="cp1252")
@@ -68,7 +73,7 @@ def read(tmp_path):
 
 
 def test_the_wide_gradebook_is_read_as_described(read):
-    rows = read(blocks("csv")[1], blocks("yaml")[2])
+    rows = read(block_with("csv", "Quiz 1 (101)"), block_with("yaml", "maximum_row"))
     found = [(r.submission.learner_id, r.submission.body.activity, r.submission.body.outcome) for r in of(Row, rows)]
     assert found == [("7001", "Quiz 1", Score(8.5, 0.0, 10.0)), ("7002", "Quiz 2", Score(18.0, 0.0, 20.0))]
     assert [(row.line, row.reason) for row in of(LeftOutRow, rows)] == [
@@ -79,9 +84,14 @@ def test_the_wide_gradebook_is_read_as_described(read):
     ]
 
 
+def test_the_lines_above_a_header_are_read_as_described(read):
+    (row,) = read(block_with("csv", "Assignment Name"), block_with("yaml", "labels:"))
+    assert row.submission.body == Assessment(activity="Fractions check", outcome=Score(17.5, 0.0, 20.0))
+
+
 def test_the_companion_file_is_joined_as_described(read, tmp_path):
-    (tmp_path / "lineitems.csv").write_text(blocks("csv")[3])
-    row, left_out = read(blocks("csv")[2], blocks("yaml")[4])
+    (tmp_path / "lineitems.csv").write_text(block_with("csv", "id,title,standard"))
+    row, left_out = read(block_with("csv", "sourcedId,status"), block_with("yaml", "join:"))
     assert row.submission.body == Assessment(
         activity="Fractions check", skills=("3.NF.A.1",), outcome=Score(17.5, 0.0, 20.0)
     )

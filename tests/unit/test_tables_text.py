@@ -105,7 +105,7 @@ class TestDelimiterLine:
 
 class TestHeader:
     def test_title_lines_above_it_are_left_out_even_with_quotes_that_do_not_match(self, read):
-        columns, rows = read('The "4th grade\n\npupil,mark\na,1\n', header=3)
+        columns, rows = read('"4th grade\n\npupil,"mark"\na,1\n', header=3)
         assert (columns, rows) == (("pupil", "mark"), [TableRow(4, ("a", "1"))])
 
     def test_several_rows_are_joined_and_the_title_of_a_group_holds_for_its_columns(self, read):

@@ -76,6 +76,7 @@ def _answers(source: Source, file_format: str, sheet: str | None) -> _Answers:
                     if used is not None:
                         _send(process, used)
             finally:
+                # It may be computing, and would not notice that nobody reads.
                 process.kill()
     if answer.missing is not None:
         raise ModuleNotFoundError(f"No module named {answer.missing!r}", name=answer.missing)

@@ -88,7 +88,7 @@ def _rows(lines: _Lines, number: int, delimiter: str, quote: str | None) -> Rows
 
     def reader(unread: Iterable[str]) -> Iterator[list[str]]:
         if quote is None:
-            return csv.reader(unread, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
+            return csv.reader(unread, delimiter=delimiter, quoting=csv.QUOTE_NONE)
         return csv.reader(unread, delimiter=delimiter, quotechar=quote, strict=True)
 
     while lines.waiting or not lines.ended:

@@ -13,6 +13,7 @@ from services.ingest.cli.learner_options import LearnerOptions
 from services.ingest.formats import Format, format_of, read_events
 from services.ingest.formats.mapping.companions import companion_path
 from services.ingest.formats.mapping.model import FileMapping
+from services.ingest.formats.sequences import SequenceLayout, read_sequences
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class FileOptions:
         limit: how much to read of each file, events and what is none; None: all.
         problems: the file for rows that were not accepted; None: `FILE.rejected.ndjson` in this folder for each file.
         resume: whether to continue an interrupted load.
+        sequences: the lines of each learner, where files are texts of sequences; None: they are not.
         learners: who the learners are; None: the ids of the files.
     """
 
@@ -35,6 +37,7 @@ class FileOptions:
     limit: int | None = None
     problems: Path | None = None
     resume: bool = False
+    sequences: SequenceLayout | None = None
     learners: LearnerOptions | None = None
 
     def format_of(self, file: Path) -> Format:
@@ -43,7 +46,11 @@ class FileOptions:
 
     def read(self, file: Path, observe_bytes: Callable[[int], None]) -> Iterator[FileRow]:
         """The events of a file. Raises FileUnusableError."""
-        rows = read_events(file, self.format_of(file), self.source, observe_bytes, mapping=self.mapping)
+        rows: Iterator[FileRow]
+        if self.sequences is None:
+            rows = read_events(file, self.format_of(file), self.source, observe_bytes, mapping=self.mapping)
+        else:
+            rows = read_sequences(file, self.sequences, self.source, observe_bytes)
         limited = itertools.islice(rows, self.limit)
         return limited if self.learners is None else self.learners.applied(file, limited)
 
@@ -58,10 +65,13 @@ class FileOptions:
         Raises:
             OSError: when a companion file of the mapping cannot be read.
         """
-        mapping = "" if self.mapping is None else self.mapping.model_dump_json()
+        described = self.mapping or self.sequences
+        mapping = "" if described is None else described.model_dump_json()
         companions = " ".join(fingerprint_of(companion, "") for companion in self.companions_of(file))
         learners = "" if self.learners is None else self.learners.settings
-        return f"{self.file_format} {mapping} {self.source} {self.limit} {companions} {learners}".rstrip()
+        return " ".join(
+            [f"{self.file_format} {mapping} {self.source} {self.limit}", *filter(None, (companions, learners))]
+        )
 
     def companions_of(self, file: Path) -> list[Path]:
         """The files that the mapping joins to a file."""

@@ -19,6 +19,7 @@ from services.ingest.cli.file_options import FileOptions
 from services.ingest.cli.learner_options import LearnerOptions
 from services.ingest.cli.load import Failure, FileLoad, Service, name_here
 from services.ingest.cli.load_preview import print_preview
+from services.ingest.cli.sources import list_sources, options_for
 from services.ingest.formats import FORMATS_HELP, Format
 from services.ingest.formats.mapping.model import load_mapping
 from services.ingest.formats.proposal import propose_mapping
@@ -69,7 +70,17 @@ _ApiKeyFile = Annotated[
     Path | None, typer.Option(help="File with the tenant's API key; without it, the variable CAIRN_API_KEY.")
 ]
 _Source = Annotated[
-    str, typer.Option(help="The source of events that name none; assistments has its own, assistments2009.")
+    str,
+    typer.Option(
+        help="A known source (`cairn ingest sources`), whose mapping is then used; else the source of events that name "
+        "none. assistments has its own, assistments2009."
+    ),
+]
+_TimeZone = Annotated[
+    str | None,
+    typer.Option(
+        help="Where times without a time zone were recorded, as in America/Chicago, if the mapping says none."
+    ),
 ]
 _Problems = Annotated[
     Path | None,
@@ -98,6 +109,7 @@ def load_files(
     mapping: _Mapping = None,
     aliases: _Aliases = None,
     suppress: _Suppress = None,
+    time_zone: _TimeZone = None,
     preview: _Preview = False,
     dry_run: _DryRun = False,
     resume: _Resume = False,
@@ -128,15 +140,15 @@ def load_files(
     console = Console(highlight=False)
     try:
         learners = _learners(aliases, suppress, write=not (preview or dry_run))
-        read = FileOptions(
-            file_format, None if mapping is None else load_mapping(mapping), source, limit, problems, resume, learners
-        )
+        own = None if mapping is None else load_mapping(mapping)
+        read = FileOptions(file_format, own, source, limit, problems, resume, learners=learners)
+        options = [options_for(file, read, time_zone, console) for file in files]
     except FileUnusableError as error:
         fail(str(error), BAD_INPUT)
     if preview:
-        _preview(files, read, console)
+        _preview(files, options, console)
         return
-    loads = _loads_of(files, read)
+    loads = _loads_of(files, options)
     _keep_what_is_read(loads, mapping, learners, summary_file)
     if dry_run:
         failure = _check(loads, learners, console)
@@ -150,6 +162,9 @@ def load_files(
         fail(failure.message, failure.code)
     if any(load.progress.not_taken for load in loads):
         raise typer.Exit(_SOME_REJECTED)
+
+
+app.command("sources", epilog="Example: cairn ingest sources canvas-gradebook > gradebook.yaml")(list_sources)
 
 
 @app.command("mapping", epilog="Example: cairn ingest mapping --sample term1.csv > gradebook.yaml")
@@ -167,11 +182,11 @@ def propose(
         fail(str(error), BAD_INPUT)
 
 
-def _loads_of(files: Sequence[Path], read: FileOptions) -> list[FileLoad]:
+def _loads_of(files: Sequence[Path], options: Sequence[FileOptions]) -> list[FileLoad]:
     names = [name_here(file) for file in files]
     if repeated := sorted({str(file) for file, name in zip(files, names, strict=True) if names.count(name) > 1}):
         fail(f"{', '.join(repeated)} is given more than once: name each file once", BAD_INPUT)
-    return [FileLoad(file, read, first=file is files[0]) for file in files]
+    return [FileLoad(file, read, first=file is files[0]) for file, read in zip(files, options, strict=True)]
 
 
 def _learners(aliases: Path | None, suppress: Path | None, *, write: bool) -> LearnerOptions | None:
@@ -212,10 +227,10 @@ def _is_same_file(one: Path, other: Path) -> bool:
     return one.absolute() == other.absolute() or (one.exists() and other.exists() and one.samefile(other))
 
 
-def _preview(files: Sequence[Path], read: FileOptions, console: Console) -> None:
+def _preview(files: Sequence[Path], options: Sequence[FileOptions], console: Console) -> None:
     try:
         wrong = 0
-        for file in files:
+        for file, read in zip(files, options, strict=True):
             wrong += print_preview(file, read, console)
             if read.learners is not None:
                 read.learners.print_counts(file, console)

@@ -53,9 +53,14 @@ class _TableFormat:
     suffixes: tuple[str, ...]
 
 
+_TEXTS = (".csv", ".tsv", ".txt", ".zip")
+_WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods")
+
 _FORMATS: dict[Format, _EventFormat | _TableFormat] = {
     Format.NDJSON: _EventFormat(read_ndjson, "one JSON object a line", (".ndjson", ".jsonl")),
-    Format.CSV: _TableFormat(read_table, "delimited text, with --mapping", (".csv", ".tsv", ".txt")),
+    Format.CSV: _TableFormat(
+        read_table, "delimited text, a workbook or a zip file of tables, with --mapping", _TEXTS + _WORKBOOKS
+    ),
     Format.PARQUET: _TableFormat(read_table, "a Parquet table, with --mapping", (".parquet",)),
     Format.ASSISTMENTS: _EventFormat(
         read_assistments, "the raw export of 30 columns or the merged form", source=ASSISTMENTS_SOURCE
@@ -78,6 +83,11 @@ def format_of(path: Path) -> Format:
     if found is None:
         raise FileUnusableError(f"the name of {path} does not determine its format: add --format {'|'.join(Format)}")
     return found
+
+
+def is_table(file_format: Format) -> bool:
+    """Whether files of a format have columns, which need a mapping."""
+    return isinstance(_FORMATS[file_format], _TableFormat)
 
 
 def read_events(

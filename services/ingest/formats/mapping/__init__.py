@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from services.common.tables import Cell, DamagedRow, FileUnusableError, ObserveBytes, open_table
+from services.common.tables import Cell, DamagedRow, FileUnusableError, ObserveBytes, open_table, place_of
 from services.ingest.application.ports import FieldReason, FileRow, LeftOutRow, UnreadableRow
 from services.ingest.formats.mapping.companions import Companion
+from services.ingest.formats.mapping.file_texts import for_file
 from services.ingest.formats.mapping.model import FileMapping
 from services.ingest.formats.mapping.row_mapper import RowMapper
 from services.ingest.formats.mapping.shape import CellTest, RowChoice, columns_of, event_shapes, with_maximum_row
@@ -36,9 +37,9 @@ class _MappedTable:
 
     def __init__(self, path: Path, mapping: FileMapping, source: str, observe_bytes: ObserveBytes) -> None:
         self._path = path
-        self._mapping = mapping
         self._table = open_table(path, mapping, observe_bytes)
         self._columns = list(self._table.columns)
+        mapping = self._mapping = _with_all_skills(for_file(mapping, path), self._columns)
         self._companions: list[Companion] = []
         for join in mapping.join:
             self._check_columns(join.by)
@@ -106,11 +107,11 @@ class _MappedTable:
 
     def _place_of(self, name: str) -> int:
         self._check_columns([name])
-        return self._columns.index(name)
+        return place_of(self._columns, name)
 
     def _check_columns(self, names: Sequence[str] | dict[str, str]) -> None:
         columns = self._columns
-        if missing := [name for name in names if name not in columns]:
+        if missing := [name for name in names if not _has(columns, name)]:
             hint = ""
             if len(columns) == 1 and self._mapping.delimiter not in columns[0]:
                 hint = f"; there is only one, so the delimiter may not be {self._mapping.delimiter!r}"
@@ -119,7 +120,11 @@ class _MappedTable:
                 f"{', '.join(columns[:30])}{hint}: fix the mapping"
             )
         if repeated := sorted({name for name in names if columns.count(name) > 1}):
-            raise FileUnusableError(f"the header of {self._path} repeats {', '.join(repeated)}: name each column once")
+            first = repeated[0]
+            raise FileUnusableError(
+                f"the header of {self._path} repeats {', '.join(repeated)}: name the first as {first}#1, the second as "
+                f"{first}#2"
+            )
 
     def _check_new(self, companion: Companion) -> None:
         if known := [column for column in companion.columns if column in self._columns]:
@@ -127,6 +132,27 @@ class _MappedTable:
                 f"join takes {known[0]} from {companion.join.file}, and {self._path} has that column, too: give it "
                 f"another name, as in take: {{of_companion: {companion.join.take[known[0]]}}}"
             )
+
+
+def _has(columns: Sequence[str], name: str) -> bool:
+    """Whether there are columns of a name, or with the number that it gives."""
+    if name in columns:
+        return True
+    try:
+        place_of(columns, name)
+    except FileUnusableError:
+        return False
+    return True
+
+
+def _with_all_skills(mapping: FileMapping, columns: Sequence[str]) -> FileMapping:
+    """The mapping with every column of a name that it gives for skills: an act may have several."""
+    skills = [
+        name if columns.count(name) < 2 else f"{name}#{number}"
+        for name in mapping.columns.skills
+        for number in range(1, max(columns.count(name), 1) + 1)
+    ]
+    return mapping.model_copy(update={"columns": mapping.columns.model_copy(update={"skills": tuple(skills)})})
 
 
 def _labels(columns: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from services.common.tables import Cell, DamagedRow, FileUnusableError, Table, open_table
+from services.common.tables import Cell, DamagedRow, FileUnusableError, Table, members_of, open_table
 from services.ingest.application.ports import FieldReason
 from services.ingest.formats.mapping.cells import text_of
 from services.ingest.formats.mapping.keys import Join
@@ -36,7 +36,8 @@ class Companion:
         """
         self.join = join
         self.columns = tuple(join.take)
-        self.path = companion_path(table, join)
+        path = companion_path(table, join)
+        self.path = f"{join.file} in {path}" if path == table else str(path)
         self.key_column = next(iter(join.by))
         self._places = [place_of(column) for column in join.by]
         self._kept: dict[bytes, tuple[Cell, ...] | None] = {}
@@ -44,7 +45,7 @@ class Companion:
         self._database = sqlite3.connect("")
         self._database.execute("CREATE TABLE row (key BLOB PRIMARY KEY, line INTEGER, cells TEXT) WITHOUT ROWID")
         try:
-            self._fill(open_companion(self.path, join))
+            self._fill(_opened(path, table, join))
         except sqlite3.Error as error:
             raise FileUnusableError(
                 f"{self.path} cannot be kept in a temporary file ({error}): free some space, or set TMPDIR to a folder "
@@ -117,13 +118,18 @@ class Companion:
 
 
 def companion_path(table: Path, join: Join) -> Path:
-    """Where the companion of a table is."""
-    return table.parent / join.file
+    """The file of a companion: next to the table, or the zip file that holds both."""
+    try:
+        members = members_of(table)
+    except FileUnusableError:
+        # Opening the table says why.
+        members = ()
+    return table if join.file in members else table.parent / join.file
 
 
-def open_companion(path: Path, join: Join) -> Table:
-    """The table of a companion file. Raises FileUnusableError."""
-    return open_table(path, join)
+def _opened(path: Path, table: Path, join: Join) -> Table:
+    """The table of a companion file."""
+    return open_table(path, join.model_copy(update={"member": join.file}) if path == table else join)
 
 
 def _key(cells: Sequence[Cell]) -> bytes | None:

@@ -19,7 +19,7 @@ from services.ingest.formats.mapping.cells import (
     skills_reader,
     text_of,
 )
-from services.ingest.formats.mapping.model import FileMapping
+from services.ingest.formats.mapping.model import FileMapping, in_time_zone
 from services.ingest.formats.mapping.moments import Moments, joined_moment
 from services.ingest.formats.mapping.outcomes import Outcomes
 
@@ -39,6 +39,7 @@ class FieldReaders:
 
     def __init__(self, mapping: FileMapping, columns: Sequence[str]) -> None:
         """Args: how values are written, and the names of the columns, by place, which differ."""
+        self._mapping = mapping
         self._columns = columns
         self._absent = frozenset(mapping.absent)
         numbers = Numbers(mapping)
@@ -82,6 +83,37 @@ class FieldReaders:
             except CellError as error:
                 problems.append(FieldReason(column, str(error)))
                 return None
+
+        return of
+
+    def answer_reader(self, place: int, right: int) -> ReadField:
+        """What reads `correct` from a learner's answer and the right one."""
+
+        def of(cells: Sequence[Cell], problems: Problems) -> Any:
+            answer, right_answer = self.present(cells[place]), self.present(cells[right])
+            if answer is None or self._outcomes.is_not_scored(text_of(answer)):
+                return None
+            if right_answer is None:
+                problems.append(FieldReason(self._columns[right], "is empty, so the answer cannot be judged: fill it"))
+                return UNREADABLE
+            return text_of(answer).casefold() == text_of(right_answer).casefold()
+
+        return of
+
+    def zoned_reader(self, places: Sequence[int], zone: int) -> ReadField:
+        """What reads `occurred_at` in the time zone that another column names."""
+        readers: dict[str, ReadField] = {"": self.reader("occurred_at", places)}
+
+        def of(cells: Sequence[Cell], problems: Problems) -> Any:
+            name = text_of(self.present(cells[zone]) or "")
+            if name not in readers:
+                try:
+                    mapping = in_time_zone(self._mapping, name)
+                except FileUnusableError as error:
+                    problems.append(FieldReason(self._columns[zone], str(error)))
+                    return None
+                readers[name] = FieldReaders(mapping, self._columns).reader("occurred_at", places)
+            return readers[name](cells, problems)
 
         return of
 

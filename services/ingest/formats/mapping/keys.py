@@ -52,6 +52,9 @@ class Columns(Strict):
 
     Attributes:
         learner_id: of several columns, the cells joined by "/"; each must have a value.
+        item: likewise.
+        time_zone: the zone of `occurred_at`, as a name such as America/Chicago.
+        right_answer: the right answer; then `correct` holds the learner's, which is right when it is the same.
         occurred_at: of several columns, such as date and time, the cells joined by a space.
         skills: of several columns, the skills of all.
     """
@@ -61,10 +64,12 @@ class Columns(Strict):
     event_id: Text | None = None
     source_sequence: Text | None = None
     occurred_at: Texts = ()
-    item: Text | None = None
+    time_zone: Text | None = None
+    item: Texts = ()
     activity: Text | None = None
     skills: Texts = ()
     correct: Text | None = None
+    right_answer: Text | None = None
     score: Text | None = None
     score_min: Text | None = None
     score_max: Text | None = None
@@ -85,7 +90,9 @@ class Columns(Strict):
         return list(dict.fromkeys(column for columns in self.by_field().values() for column in columns))
 
 
-_PER_COLUMN = tuple(field for field in Columns.model_fields if field != "learner_id")
+# They belong to a whole row, or say how another field is read.
+_PER_ROW = ("learner_id", "time_zone", "right_answer")
+_PER_COLUMN = tuple(field for field in Columns.model_fields if field not in _PER_ROW)
 
 
 class RowFilter(Strict):
@@ -120,18 +127,23 @@ class Unpivot(Strict):
         columns: a regular expression that is found in the names of these columns. Its named groups that are fields,
             such as (?P<item>...), give that field; others are for templates.
         value: the field that the cells of these columns hold.
+        before: a regular expression that must be found in the name of the column before; its named groups count as
+            those of `columns`.
         others: fields that other columns hold, by a template of the column's name: {0} is the name of the unpivoted
             column, {n} the group n.
+        texts: fields by a template of their text, in which {file} is the name of the file without its ending, too.
     """
 
     columns: Text
     value: Text = "score"
+    before: Text | None = None
     others: dict[Text, Text] = Field(default={}, alias="with")
+    texts: dict[Text, Text] = Field(default={})
 
-    @field_validator("columns")
+    @field_validator("columns", "before")
     @classmethod
-    def _regex(cls, value: str) -> str:
-        return _checked_regex(value)
+    def _regex(cls, value: str | None) -> str | None:
+        return None if value is None else _checked_regex(value)
 
     @field_validator("value")
     @classmethod
@@ -140,27 +152,26 @@ class Unpivot(Strict):
 
     @model_validator(mode="after")
     def _fields_once(self) -> Unpivot:
-        groups = set(re.compile(self.columns).groupindex)
+        names = {"0", *self._groups()}
         for field, template in self.others.items():
-            _checked_field(field)
-            unknown = [name for name in _TEMPLATE_NAME.findall(template) if name != "0" and name not in groups]
-            if unknown:
-                raise ValueError(
-                    f"with.{field} is {template!r}, but columns has no group {unknown[0]!r}: name one as in "
-                    f"(?P<{unknown[0] or 'n'}>...), or use {{0}} for the name of the whole column"
-                )
-        given = [self.value, *self.others, *self.group_fields()]
+            _check_template(f"with.{field}", field, template, names)
+        for field, template in self.texts.items():
+            _check_template(f"texts.{field}", field, template, names | {"file"})
+        given = [self.value, *self.others, *self.texts, *self.group_fields()]
         if repeated := sorted({field for field in given if given.count(field) > 1}):
-            raise ValueError(f"gives {repeated[0]} twice: keep one of value, with and the named groups for it")
+            raise ValueError(f"gives {repeated[0]} twice: keep one of value, with, texts and the named groups for it")
         return self
 
     def group_fields(self) -> list[str]:
         """The fields that named groups of the regular expression give."""
-        return [name for name in re.compile(self.columns).groupindex if name in _PER_COLUMN]
+        return [name for name in self._groups() if name in _PER_COLUMN]
 
     def fields(self) -> set[str]:
         """The fields that each of these columns brings."""
-        return {self.value, *self.others, *self.group_fields()}
+        return {self.value, *self.others, *self.texts, *self.group_fields()}
+
+    def _groups(self) -> list[str]:
+        return [*re.compile(self.columns).groupindex, *re.compile(self.before or "").groupindex]
 
 
 class Join(Layout):
@@ -189,6 +200,15 @@ def close_or_all(name: str, names: Sequence[str]) -> str:
 def filled(template: str, column: str, groups: dict[str, str]) -> str:
     """The name of a column, from its template in `Unpivot`."""
     return _TEMPLATE_NAME.sub(lambda found: groups.get(found[1], "") if found[1] != "0" else column, template)
+
+
+def _check_template(key: str, field: str, template: str, names: set[str]) -> None:
+    _checked_field(field)
+    if unknown := [name for name in _TEMPLATE_NAME.findall(template) if name not in names]:
+        raise ValueError(
+            f"{key} is {template!r}, but columns has no group {unknown[0]!r}: name one as in "
+            f"(?P<{unknown[0] or 'n'}>...), or use {{0}} for the name of the whole column"
+        )
 
 
 def _checked_field(field: str) -> str:

@@ -20,13 +20,14 @@ from services.common.repeated_keys import load_yaml
 from services.common.tables import FileUnusableError, Layout
 from services.ingest.formats.mapping.keys import Columns, Join, RowFilter, Text, Texts, Unpivot, close_or_all
 
-NAMED_DATE_FORMATS = ("iso", "unix", "unix_ms", "excel")
+NAMED_DATE_FORMATS = ("iso", "unix", "unix_ms", "unix_us", "excel")
 _SHOWN_CHARACTERS = 60
 
 _TextField = Literal[
     "learner_id", "source", "source_sequence", "item", "activity", "skills", "interaction", "resource",
     "recommendation_id",
 ]  # fmt: skip
+_LabelledField = Literal["item", "activity", "skills", "score_min", "score_max"]
 _Scale = Literal["points", "percent", "fraction"]
 
 OPEN = "FILL-IN"
@@ -42,7 +43,8 @@ class FileMapping(Layout):
 
     Attributes:
         columns: the column of each field.
-        constants: fields of text that are the same for every row.
+        constants: fields of text that are the same for every row; {file} is the name of the file without its ending.
+        labels: fields that the lines above the header give: each in the cell to the right of one with this text.
         keep: a row is left out unless it is meant by each of these.
         drop: a row is left out if it is meant by one of these.
         unpivot: columns that become events of their own. A column belongs to the first entry that matches.
@@ -63,8 +65,8 @@ class FileMapping(Layout):
         score_min: the minimum number of points, where there is no column for it.
         score_max: the maximum, likewise.
         extra_credit: what happens to points above the maximum: `cap` makes them the maximum; else they are refused.
-        date_format: as for Python's strptime; or iso, unix (seconds), unix_ms or excel (days). Several are tried in
-            their order.
+        date_format: as for Python's strptime; or iso, unix (seconds), unix_ms, unix_us or excel (days). Several are
+            tried in their order.
         time_zone: of times without one.
         duration_unit: of the column `duration`; `text`: as in "3 mins 20 secs" and "0:03:20".
         sequence: `row` makes the number of the row the source's sequence.
@@ -75,6 +77,7 @@ class FileMapping(Layout):
 
     columns: Columns
     constants: dict[_TextField, Text] = Field(default={})
+    labels: dict[_LabelledField, Text] = Field(default={})
     keep: tuple[RowFilter, ...] = ()
     drop: tuple[RowFilter, ...] = ()
     unpivot: tuple[Unpivot, ...] = ()
@@ -145,7 +148,7 @@ class FileMapping(Layout):
 
     @model_validator(mode="after")
     def _complete(self) -> FileMapping:
-        common = {*self.columns.by_field(), *self.constants}
+        common = {*self.columns.by_field(), *self.constants, *self.labels}
         for fields in [common | entry.fields() for entry in self.unpivot] or [common]:
             _check_fields(fields)
             if "score" in fields:
@@ -154,6 +157,12 @@ class FileMapping(Layout):
                 raise ValueError("revises is true, but only assessments are revised: remove it")
             if self.sequence is not None and "source_sequence" in fields:
                 raise ValueError("sequence and source_sequence are both given: keep one of them")
+        if self.labels and not self.header:
+            raise ValueError("labels is set, but not header: set header to the line that names the columns")
+        if self.columns.right_answer is not None and self.columns.correct is None:
+            raise ValueError("right_answer is mapped and correct is not: name the column of the learner's answer")
+        if self.columns.time_zone is not None and not self.columns.occurred_at:
+            raise ValueError("columns.time_zone is mapped and occurred_at is not: name the column of the time")
         if self.thousands == self.decimal:
             raise ValueError(f"thousands and decimal are both {self.decimal!r}: correct one of them")
         return self
@@ -173,6 +182,26 @@ class FileMapping(Layout):
             )
         if self.scale == ("percent",) and has_minimum:
             raise ValueError("scale is percent, which starts at 0, and score_min is given: remove it")
+
+
+def in_time_zone(mapping: FileMapping, time_zone: str) -> FileMapping:
+    """The mapping for times that were recorded in a zone.
+
+    Raises:
+        FileUnusableError: when there is no such zone.
+    """
+    try:
+        ZoneInfo(time_zone)
+    except (KeyError, ValueError, OSError) as error:
+        raise FileUnusableError(
+            f"{time_zone!r} is not a time zone: use a name such as America/Chicago, or UTC"
+        ) from error
+    return mapping.model_copy(update={"time_zone": time_zone})
+
+
+def with_default_zone(mapping: FileMapping, time_zone: str | None) -> FileMapping:
+    """The mapping for times of a zone, where it names none itself. Raises FileUnusableError as `in_time_zone`."""
+    return mapping if time_zone is None or mapping.time_zone is not None else in_time_zone(mapping, time_zone)
 
 
 def _check_fields(fields: set[str]) -> None:

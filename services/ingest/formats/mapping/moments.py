@@ -17,7 +17,7 @@ _MIDNIGHT = time()
 # Excel's first day is 1, and it has a 29 February 1900.
 _EXCEL_DAY_0 = datetime(1899, 12, 30)  # noqa: DTZ001 - a serial number has no zone.
 _EXCEL_DAYS = (61.0, 2_958_466.0)
-_UNIX_FORMATS = {"unix": 1.0, "unix_ms": 1000.0}
+_UNIX_FORMATS = {"unix": 1.0, "unix_ms": 1e3, "unix_us": 1e6}
 _ABBREVIATIONS_OF_YEARS = range(1970, 2038)
 
 
@@ -58,7 +58,9 @@ class Moments:
     def _local(self, local: datetime, value: Any) -> Instant | RepeatedTime:
         zone = self._zone
         if zone is None:
-            raise CellError(f"is {shown(value)}, without a time zone: set time_zone to the one it was recorded in")
+            raise CellError(
+                f"is {shown(value)}, without a time zone: set time_zone, or --time-zone, to the one it was recorded in"
+            )
         before, after = _offsets(local, zone)
         # A day without a time starts at midnight, or where clocks skip that, as soon as it can.
         if before == after or local.time() == _MIDNIGHT:

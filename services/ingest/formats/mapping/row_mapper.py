@@ -76,11 +76,19 @@ class RowMapper:
         self._grain = Grain.UNSPECIFIED if mapping.grain is None else Grain[mapping.grain.upper()]
         self._defaults = self._defaults_of(mapping, source)
         places = {field: tuple(map(place_of, named)) for field, named in mapping.columns.by_field().items()}
-        self._common = [(field, self._readers.reader(field, each)) for field, each in places.items()]
+        self._zone, self._right_answer = places.pop("time_zone", ()), places.pop("right_answer", ())
+        self._common = [(field, self._reader(field, each)) for field, each in places.items()]
         (common_score,) = places.get("score", (-1,))
         self._events = [self._event(shape, common_score) for shape in shapes]
         given = {*places, *mapping.constants, *(field for entry in mapping.unpivot for field in entry.fields())}
         self._are_interactions = "interaction" in given
+
+    def _reader(self, field: str, places: tuple[int, ...]) -> ReadField:
+        if field == "occurred_at" and self._zone:
+            return self._readers.zoned_reader(places, self._zone[0])
+        if field == "correct" and self._right_answer:
+            return self._readers.answer_reader(places[0], self._right_answer[0])
+        return self._readers.reader(field, places)
 
     def set_maxima(self, cells: Sequence[Cell]) -> None:
         """Take the maximum points of each column with a score from the cells of a row."""
@@ -203,7 +211,7 @@ class RowMapper:
             for field, text in shape.texts.items()
             if text.strip()
         }
-        fields = [(field, self._readers.reader(field, places)) for field, places in shape.places.items()]
+        fields = [(field, self._reader(field, places)) for field, places in shape.places.items()]
         return _Event(texts, fields, shape.places.get("score", (common_score,))[0])
 
 

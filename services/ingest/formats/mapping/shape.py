@@ -44,11 +44,10 @@ def event_shapes(mapping: FileMapping, columns: Sequence[str], place_of: PlaceOf
     used = {place_of(column) for column in mapping.columns.named()}
     shapes = []
     for index, entry in enumerate(mapping.unpivot):
-        regex = re.compile(entry.columns)
         found = [
-            (place, match)
-            for place, column in enumerate(columns)
-            if place not in used and (match := regex.search(column))
+            (place, groups)
+            for place in range(len(columns))
+            if place not in used and (groups := _groups_of(entry, columns, place)) is not None
         ]
         if not found:
             raise FileUnusableError(
@@ -56,14 +55,23 @@ def event_shapes(mapping: FileMapping, columns: Sequence[str], place_of: PlaceOf
                 f"{', '.join(columns[:30])}: correct the expression"
             )
         used |= {place for place, _ in found}
-        shapes += [_shape(entry, place, columns[place], match, place_of) for place, match in found]
+        shapes += [_shape(entry, place, columns[place], groups, place_of) for place, groups in found]
     return shapes
 
 
-def _shape(entry: Unpivot, place: int, column: str, match: re.Match[str], place_of: PlaceOf) -> EventShape:
-    groups = match.groupdict(default="")
+def _groups_of(entry: Unpivot, columns: Sequence[str], place: int) -> dict[str, str] | None:
+    """The named groups of the column at a place; None when the entry does not mean it."""
+    match = re.search(entry.columns, columns[place])
+    before = match if entry.before is None or not place else re.search(entry.before, columns[place - 1])
+    if match is None or before is None or (entry.before is not None and not place):
+        return None
+    return match.groupdict(default="") | before.groupdict(default="")
+
+
+def _shape(entry: Unpivot, place: int, column: str, groups: dict[str, str], place_of: PlaceOf) -> EventShape:
     places = {name: (place_of(filled(template, column, groups)),) for name, template in entry.others.items()}
-    return EventShape({**places, entry.value: (place,)}, {name: groups[name] for name in entry.group_fields()})
+    texts = {name: filled(template, column, groups) for name, template in entry.texts.items()}
+    return EventShape({**places, entry.value: (place,)}, texts | {name: groups[name] for name in entry.group_fields()})
 
 
 class CellTest:
