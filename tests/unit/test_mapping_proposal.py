@@ -192,6 +192,12 @@ class TestWide:
         ]
         assert "Average" in unused(text)
 
+    def test_a_row_of_maximums_is_taken_as_such(self, propose):
+        table = "Student,ID,Work (4471),Work (4472)\nPoints Possible,,10,20\nAda Lovelace,1,9,18\n"
+        _, mapping = propose(table)
+        assert mapping["maximum_row"] == {"column": "Student", "is": ["Points Possible"]}
+        assert {"score_max", "drop"} & mapping.keys() == set()
+
     def test_rows_that_are_no_learners_work_are_left_out(self, propose):
         _, mapping = propose("Name,ID number,Q1 /5,Q2 /5\nAda Lovelace,1,2,3\nOverall average,,2,3\n")
         assert mapping["drop"] == [{"column": "Name", "is": ["Overall average"]}]

@@ -23,6 +23,7 @@ from services.ingest.cli.sources import list_sources, options_for
 from services.ingest.formats import FORMATS_HELP, Format
 from services.ingest.formats.mapping.model import load_mapping
 from services.ingest.formats.proposal import propose_mapping
+from services.ingest.formats.sources import recognised
 
 _SOME_REJECTED = 1
 
@@ -167,19 +168,24 @@ def load_files(
 app.command("sources", epilog="Example: cairn ingest sources canvas-gradebook > gradebook.yaml")(list_sources)
 
 
-@app.command("mapping", epilog="Example: cairn ingest mapping --sample term1.csv > gradebook.yaml")
+@app.command("mapping", epilog="Example: cairn ingest mapping --sample term1.csv --source gradebook > gradebook.yaml")
 def propose(
     *,
-    sample: Annotated[Path, typer.Option(help="A table: delimited text, gzip-compressed or not, or Parquet.")],
+    sample: Annotated[Path, typer.Option(help="A table: delimited text, a workbook, Parquet or a zip file of one.")],
+    source: Annotated[str, typer.Option(help="The system that the events come from, in a word.")] = "",
 ) -> None:
-    """Propose a mapping for a table, from its header and first rows, for a person to check.
+    """Propose a mapping for a table, from its columns and a sample of the whole file, for a person to check.
 
-    The mapping is printed on standard output: the field of each column, how values are written, and what is missing.
+    The mapping is printed on standard output. A comment says what each line rests on. What the table cannot say is left
+    as FILL-IN with the question next to it, and no load accepts that; columns that are not used are listed at the end.
     """
     try:
-        typer.echo(propose_mapping(sample), nl=False)
+        proposed = propose_mapping(sample, source)
+        for known in recognised(sample):
+            typer.echo(f"{sample} is recognised as {known.name}: it can be loaded without a mapping", err=True)
     except FileUnusableError as error:
         fail(str(error), BAD_INPUT)
+    typer.echo(proposed, nl=False)
 
 
 def _loads_of(files: Sequence[Path], options: Sequence[FileOptions]) -> list[FileLoad]:

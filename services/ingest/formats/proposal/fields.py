@@ -23,11 +23,11 @@ from services.ingest.formats.proposal.wide import Wide, wide_of
 
 _SKILL_SEPARATORS = ("~~", ";", "|", ",")
 _LEFT_OUT = re.compile(
-    r"^(overall average|class average|average|mean|median|total|totals|points possible|possible points|"
-    r"(test|demo|preview) student|student, (test|demo|preview)|tobedeleted|deleted|exempt|void|voided|invalid|"
-    r"withdrawn)$",
+    r"overall average|class average|average|mean|median|totals?|(test|demo|preview) student|"
+    r"student, (test|demo|preview)|tobedeleted|deleted|exempt|voided|void|invalid|withdrawn",
     re.IGNORECASE,
 )
+_MAXIMUM_ROW = re.compile(r"points possible|possible points|max(imum)? points|out of", re.IGNORECASE)
 _MAXIMUM = re.compile(r"/ ?(\d+(?:\.\d+)?)$|\((?:out of )?(\d+(?:\.\d+)?)(?: ?pts?| ?points)?\)$", re.IGNORECASE)
 
 
@@ -192,6 +192,8 @@ class _Assembly:
         self._set("unpivot", [entry], f"each of {names}{more} becomes a row: {wide.why}")
         if wide.is_percent:
             self._set("scale", "percent", "the cells are percentages")
+        elif not wide.has_maximum and (rows := self._cells_like(_MAXIMUM_ROW)):
+            self._set("maximum_row", rows[0], "it holds the most points of each column")
         elif not wide.has_maximum:
             self._scale(max(wide.columns, key=lambda profile: len(profile.filled)), None)
 
@@ -251,13 +253,16 @@ class _Assembly:
                 self._set("duration_unit", unit or OPEN, "its name" if unit else "ms, s or min?")
 
     def _rows_left_out(self) -> None:
-        drop = [
+        if drop := self._cells_like(_LEFT_OUT):
+            self._set("drop", drop, "rows that are no learner's work, or not valid any more")
+
+    def _cells_like(self, pattern: re.Pattern[str]) -> list[dict[str, Any]]:
+        """The cells of each column that match, as filters of rows."""
+        return [
             {"column": self._address(profile), "is": words}
             for profile in self._profiles
-            if (words := sorted(set(filter(_LEFT_OUT.match, profile.filled))))
+            if (words := sorted(set(filter(pattern.fullmatch, profile.filled))))
         ]
-        if drop:
-            self._set("drop", drop, "rows that are no learner's work, or not valid any more")
 
     def _unused(self, wide: Wide | None) -> None:
         of_wide = set() if wide is None else {profile.place for profile in wide.columns}
