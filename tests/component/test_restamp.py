@@ -26,7 +26,7 @@ from services.recommender.application.state.restamps import restamp_of
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import TracingParameters
 from services.recommender.domain.learner.restamp import Restamp, RestampedEvents, assessed_skills_id
-from services.recommender.entrypoints.record_decoding import decode_batch
+from services.recommender.entrypoints.record_decoding import RecordDecoder, decode_batch
 from tests.adapters.memory_log import MemoryLog
 from tests.adapters.memory_states import MemoryDeadLetters, MemoryStates
 from tests.learner_events import TENANT, Record, pseudonym
@@ -142,6 +142,14 @@ async def test_only_all_replaces_what_an_earlier_catalog_said():
     records, now = log_of([answered()], TAGGED), {"item-1": ("area",)}
     assert await digest(records, restamping(now)) == await digest(records)
     assert await digest(records, restamping(now, ALL)) == await digest(log_of([answered()], now))
+
+
+async def test_the_decoder_of_an_epoch_stamps_the_events_before_its_offset():
+    records, restamp = log_of([answered()] * 3, UNTAGGED), Restamp(WITHOUT_SKILLS, {TENANT: TAGGED}, {0: 2})
+    (batch,) = await RecordDecoder(1, restamp=restamp).decode({0: records})
+    ((_, events),) = batch.learners.values()
+    assert [event.skills for _, event in events] == [("fractions",), ("fractions",), ()]
+    assert [event.resource for _, event in events] == ["item-1", "item-1", ""]
 
 
 async def test_events_after_the_replays_end_are_folded_as_they_are_stamped():

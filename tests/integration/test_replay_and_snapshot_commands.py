@@ -27,6 +27,7 @@ from services.recommender.application.state.epochs import digest_epoch
 from services.recommender.application.state.fold_events import FoldEvents
 from services.recommender.bootstrap import worker as bootstrap_worker
 from services.recommender.cli.epochs import app
+from services.recommender.cli.unresolved import app as unresolved_app
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
 from services.recommender.entrypoints.record_decoding import decode_batch
@@ -144,6 +145,11 @@ def test_a_job_that_knows_no_numbers_replays_switches_and_removes_what_is_old(ca
         assert (code, "is not an epoch: give a number from 1" in said) == (2, True), said
 
 
+def unresolved():
+    result = CliRunner().invoke(unresolved_app, ["--tenant", TENANT])
+    return result.exit_code, result.output
+
+
 async def digest_as_if(records):
     """The digest of an epoch of these records, folded in memory."""
     states = MemoryStates()
@@ -170,7 +176,10 @@ def test_a_replay_makes_events_evidence_of_skills_that_their_items_were_tagged_w
     as_if += [record(message(number, "late", item="item-late", **tagged)) for number in later]
     key = record_key(TENANT, resource.id)
     asyncio.run(publish(broker, map(record, sent)))
+    code, said = unresolved()
+    assert (code, "responses without a skill: 40 (items: 1, activities: 0)" in said) == (0, True), said
     asyncio.run(publish(broker, [Record(key, resource.SerializeToString(), partition=0)], RESOURCES))
+    assert "Next: all of them are tagged now" in unresolved()[1]
     code, said = cairn("replay", "--epoch", "2", "--parameters", "same", "--restamp")
     assert (code, "events without skills restamped by catalog 1/0" in said) == (0, True), said
     assert cairn("epoch", "digest", "2")[1].split()[0] == asyncio.run(digest_as_if(as_if))
@@ -178,6 +187,8 @@ def test_a_replay_makes_events_evidence_of_skills_that_their_items_were_tagged_w
     assert (listed["restamp"]["events"], listed["restamp"]["catalog_version"]) == ("without-skills", "1/0")
     code, said = cairn("replay", "--epoch", "3", "--parameters", "same", "--restamp-all", "--no-restamp")
     assert (code, "contradict each other" in said) == (2, True), said
+    client.set("cairn:current-epoch", 2)
+    assert "every response is evidence of a skill" in unresolved()[1]
     client.delete("cairn:2:skills")
     code, said = cairn("epoch", "snapshot", "2", "epoch-2.cairn")
     assert (code, "the state store has lost them" in said) == (2, True), said
