@@ -37,5 +37,6 @@ class KafkaCatalogTags:
             reading.cancel()
             ready.cancel()
             await asyncio.gather(reading, ready, return_exceptions=True)
-        version = contents.version
-        return CatalogTags(version.resources_offset, version.skills_offset, contents.assessed_skills())
+        # As the catalog service counts: behind the end of a transaction, which is not a record.
+        read = view.next_offsets
+        return CatalogTags(read[RESOURCES], read[SKILLS], contents.assessed_skills())

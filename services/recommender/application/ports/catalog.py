@@ -37,8 +37,8 @@ class CatalogTags:
     """The skills that every tenant's resources assess, at one version of the catalog.
 
     Attributes:
-        resources_offset: one past the last record of `cairn.resources` that they include.
-        skills_offset: one past the last record of `cairn.skills` then.
+        resources_offset: up to where `cairn.resources` was read.
+        skills_offset: up to where `cairn.skills` was read.
         assessed: the skills of each resource; none for one that assesses nothing.
     """
 

@@ -37,7 +37,7 @@ class EpochRestamp:
 
     Attributes:
         events: which events.
-        resources_offset: the catalog's version: one past the last record of `cairn.resources` that was read.
+        resources_offset: the catalog's version: up to where `cairn.resources` was read.
         skills_offset: the same of `cairn.skills`.
         skills_id: identifies the skills by their content.
         before: only events before these offsets, by partition.
