@@ -80,11 +80,30 @@ def _describe(
 class _LaterCommand(typer.core.TyperCommand):
     """A placeholder that loads the command when it is used."""
 
-    def __init__(self, name: str, module: str, path: tuple[str, ...], short_help: str, panel: str) -> None:
-        """Args: `path` of the command below the module's `app`; empty: the whole app."""
+    def __init__(
+        self,
+        name: str,
+        module: str,
+        path: tuple[str, ...],
+        short_help: str,
+        panel: str | None,
+        *,
+        with_commands: tuple[_LaterCommand, ...] = (),
+    ) -> None:
+        """Prepare.
+
+        Args:
+            name: its name.
+            module: the module whose `app` it is in.
+            path: of the command below that; empty: the whole app.
+            short_help: the first line of its help.
+            panel: the panel of the help that lists it; None: the first one.
+            with_commands: commands of other services that belong to this group.
+        """
         super().__init__(name, short_help=short_help, rich_help_panel=panel)
         self.module = module
         self._path = path
+        self._with_commands = with_commands
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Import the command and let it parse its arguments; typer then runs the context's command."""
@@ -105,6 +124,8 @@ class _LaterCommand(typer.core.TyperCommand):
         for name in self._path:
             commands: MutableMapping[str, Any] = command.commands
             command = commands[name]
+        for later in self._with_commands:
+            command.add_command(later)
         return command
 
 
@@ -125,9 +146,18 @@ _ANSWERS = "Answers out"
 _MODELS = "Models and derived state"
 _OPERATING = "Operating"
 
+# It reads the log of events, which the recommender does, and is about the catalog.
+_UNRESOLVED = _LaterCommand(
+    "unresolved",
+    "services.recommender.cli.unresolved",
+    (),
+    "Show items and activities whose responses are evidence of no skill, those with the most responses first.",
+    None,
+)
+
 COMMANDS = (
     _LaterCommand("ingest", _INGEST, (), "Load events from files.", _DATA),
-    _LaterCommand("catalog", _CATALOG, (), "Manage skills, resources and rules.", _DATA),
+    _LaterCommand("catalog", _CATALOG, (), "Manage skills, resources and rules.", _DATA, with_commands=(_UNRESOLVED,)),
     _LaterCommand(
         "recommend",
         _LEARNERS,

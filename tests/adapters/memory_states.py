@@ -42,6 +42,7 @@ from services.recommender.application.ports.quarantine import (
 from services.recommender.application.state.epochs import has_reached
 from services.recommender.domain.learner.journal import EMPTY_JOURNAL, corrections_of, decode_journal, encode_journal
 from services.recommender.domain.learner.record import NEW_LEARNER, LearnerRecord
+from services.recommender.domain.learner.restamp import AssessedSkills
 from services.recommender.domain.learner.state import decode_state, encode_state, unpack_state
 
 # Without the position before them, and the marks after them.
@@ -60,6 +61,7 @@ class MemoryStates:
         self.learners: dict[int, dict[bytes, LearnerRecord]] = {}
         self.positions: dict[int, dict[int, PartitionProgress]] = {}
         self._metas: dict[int, EpochMeta] = {}
+        self._restamp_skills: dict[int, AssessedSkills] = {}
         self._current: int | None = None
         self._held: set[int] = set()
         self.quarantines: dict[int, Quarantine] = {}
@@ -154,11 +156,17 @@ class MemoryStates:
         """Progress by partition; a partition the epoch never saw is absent."""
         return dict(self.positions.get(epoch, {}))
 
-    async def create(self, meta: EpochMeta) -> None:
-        """Create an epoch."""
+    async def create(self, meta: EpochMeta, restamp_skills: AssessedSkills | None = None) -> None:
+        """Create an epoch, and keep the skills that `meta.restamp` is about."""
         if meta.epoch in self._metas:
             raise EpochExistsError(f"epoch {meta.epoch} already exists")
         self._metas[meta.epoch] = meta
+        if restamp_skills is not None:
+            self._restamp_skills[meta.epoch] = restamp_skills
+
+    async def restamp_skills(self, epoch: int) -> AssessedSkills | None:
+        """The skills kept with an epoch; None when there are none."""
+        return self._restamp_skills.get(epoch)
 
     async def set_status(self, epoch: int, status: EpochStatus) -> None:
         """Set the status of an epoch."""
@@ -186,6 +194,7 @@ class MemoryStates:
     async def drop(self, epoch: int) -> int:
         """Remove an epoch and everything stored in it; return the number of learners."""
         del self._metas[self._require(epoch).epoch]
+        self._restamp_skills.pop(epoch, None)
         return await self.clear(epoch)
 
     async def clear(self, epoch: int) -> int:

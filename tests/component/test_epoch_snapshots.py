@@ -8,16 +8,18 @@ from dataclasses import replace
 import pytest
 
 from services.recommender.adapters.files.epoch_file import EpochFile, EpochFileWriter
-from services.recommender.application.ports.epochs import EpochMeta, EpochMissingError, EpochStatus
+from services.recommender.application.ports.epochs import EpochMeta, EpochMissingError, EpochRestamp, EpochStatus
 from services.recommender.application.ports.learners import PartitionProgress
 from services.recommender.application.ports.log import RecordMark
 from services.recommender.application.state.epochs import EpochUnusableError, digest_epoch
 from services.recommender.application.state.fold_events import FoldEvents
 from services.recommender.application.state.partition_batch import PartitionBatch
+from services.recommender.application.state.restamps import restamp_of
 from services.recommender.application.state.snapshots import SnapshotInvalidError, restore_epoch, snapshot_epoch
 from services.recommender.domain.learner.events import AssessmentEvent, Grain
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
+from services.recommender.domain.learner.restamp import Restamp, RestampedEvents, assessed_skills_id
 from tests.adapters.memory_states import MemoryDeadLetters, MemoryStates
 
 LOG = "00000000-0000-0000-0000-000000000001/2"
@@ -95,6 +97,20 @@ async def test_a_restored_epoch_is_byte_for_byte_the_saved_one_and_is_built(stat
     assert await back.progress(1) == await states.progress(1)
     assert await back.get(1) == replace(META, status=EpochStatus.BUILT)
     assert await back.current_epoch() is None
+
+
+async def test_a_snapshot_holds_the_skills_with_which_its_epoch_stamps_events_again(states, path):
+    skills = {"riverbend": {"item-1": ("fractions", "ratios"), "lesson-1": ()}}
+    restamp = EpochRestamp(RestampedEvents.WITHOUT_SKILLS, 12, 4, assessed_skills_id(skills), {0: 150})
+    meta = replace(META, epoch=2, restamp=restamp)
+    await states.create(meta, skills)
+    fold = folding(states, 2)
+    await fold.on_assigned({0: 0, 1: 0})
+    await fold.fold([batch(range(200))])
+    await kept(states, path, 2)
+    back, _ = await restored(path)
+    assert await back.get(2) == replace(meta, status=EpochStatus.BUILT)
+    assert await restamp_of(back, await back.get(2)) == Restamp(restamp.events, skills, {0: 150})
 
 
 async def test_an_epoch_is_restored_under_another_number_alongside_the_served_one(states, path):

@@ -280,6 +280,20 @@ async def test_events_without_an_id_are_distinguished_by_their_sequence(service)
     assert again[0].event_id == results[0].event_id
 
 
+async def test_the_reply_says_which_new_assessments_are_evidence_of_no_skill(service):
+    sent = [
+        submission(event_id="untagged"),
+        submission(event_id="tagged", item="item-1"),
+        submission(event_id="named", skills=["s"]),
+        other(interaction=ingest_pb2.InteractionSubmission(resource="r", kind=events_pb2.INTERACTION_KIND_OPENED)),
+        submission(event_id="rejected", attempt=0),
+        submission(event_id="untagged"),
+    ]
+    results = await service.publish(*sent)
+    assert [result.status for result in results] == [ACCEPTED] * 4 + [REJECTED, DUPLICATE]
+    assert [result.without_skills for result in results] == [True, False, False, False, False, False]
+
+
 async def test_another_tenants_catalog_stamps_nothing(service):
     service.tenant = "hilltop"
     await service.publish(submission(item="item-1"))
@@ -416,7 +430,7 @@ class TestGrpcPublisher:
         bad = Submission("a", "s", Assessment(item="i", outcome=True, attempt=0, grain=9))
         results = await self.publisher(service).publish([good, bad, good])
         pseudonym = service.tenants.get("riverbend").pseudonym("a")
-        assert results[0] == SubmissionResult(learner=pseudonym)
+        assert results[0] == SubmissionResult(learner=pseudonym, without_skills=True)
         assert [problem.field for problem in results[1].problems] == ["assessment.grain", "assessment.attempt"]
         assert isinstance(results[1].problems[0], FieldReason)
         assert results[2] == SubmissionResult(Outcome.DUPLICATE, learner=pseudonym)

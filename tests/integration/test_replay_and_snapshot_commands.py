@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -15,14 +16,23 @@ import redis
 import redis.asyncio
 from typer.testing import CliRunner
 
+from cairn.v1 import catalog_pb2, events_pb2
+from services.common.kafka.envelope import RESOURCES, record_key
 from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.redis.epochs import RedisEpochs
 from services.recommender.adapters.redis.keys import position_key
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
+from services.recommender.application.ports.record_spill import SpilledRecord
+from services.recommender.application.state.epochs import digest_epoch
+from services.recommender.application.state.fold_events import FoldEvents
 from services.recommender.bootstrap import worker as bootstrap_worker
 from services.recommender.cli.epochs import app
-from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID
-from tests.learner_events import PARTITIONS, message, publish, record
+from services.recommender.cli.unresolved import app as unresolved_app
+from services.recommender.domain.learner.fold import LearnerFold
+from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
+from services.recommender.entrypoints.record_decoding import decode_batch
+from tests.adapters.memory_states import MemoryDeadLetters, MemoryStates
+from tests.learner_events import PARTITIONS, TENANT, Record, message, publish, record
 
 EVENTS = 3_000
 DEADLINE_S = 60.0
@@ -133,6 +143,55 @@ def test_a_job_that_knows_no_numbers_replays_switches_and_removes_what_is_old(ca
     for wrong in (("replay", "--epoch", "0", "--parameters", "same"), ("epoch", "switch", "next")):
         code, said = cairn(*wrong)
         assert (code, "is not an epoch: give a number from 1" in said) == (2, True), said
+
+
+def unresolved():
+    result = CliRunner().invoke(unresolved_app, ["--tenant", TENANT])
+    return result.exit_code, result.output
+
+
+async def digest_as_if(records):
+    """The digest of an epoch of these records, folded in memory."""
+    states = MemoryStates()
+    await states.create(EpochMeta(1, EpochStatus.LIVE, PRIOR_PARAMETERS_ID, "", "log/1", {}))
+    fold = FoldEvents(states.fold_store(1), MemoryDeadLetters(), LearnerFold(TracingParameters()))
+    await fold.on_assigned({0: 0})
+    placed = [SpilledRecord(0, at, one.key, one.value, tuple(one.headers)) for at, one in enumerate(records)]
+    await fold.fold([decode_batch(0, placed, 1)])
+    return (await digest_epoch(states, 1)).digest
+
+
+@pytest.mark.usefixtures("log")
+def test_a_replay_makes_events_evidence_of_skills_that_their_items_were_tagged_with_later(
+    cairn, fresh_kafka_broker, client
+):
+    """Learners of the fixture's log have skills; this one answered items of which the catalog knew nothing."""
+    broker, untagged = fresh_kafka_broker.connection, {"skills": [], "skills_from": events_pb2.SKILLS_FROM_NONE}
+    later = range(EVENTS, EVENTS + 40)
+    sent = [message(number, "late", item="item-late", **untagged) for number in later]
+    tags = [catalog_pb2.SkillTag(skill="ratios", weight=0.5), catalog_pb2.SkillTag(skill="area", weight=1)]
+    resource = catalog_pb2.Resource(id="item-late", title="A late one", assesses=tags)
+    tagged = {"skills": ["area", "ratios"], "skills_from": events_pb2.SKILLS_FROM_CATALOG, "resource": "item-late"}
+    as_if = [record(message(number, f"learner-{number % 23}")) for number in range(EVENTS)]
+    as_if += [record(message(number, "late", item="item-late", **tagged)) for number in later]
+    key = record_key(TENANT, resource.id)
+    asyncio.run(publish(broker, map(record, sent)))
+    code, said = unresolved()
+    assert (code, "responses without a skill: 40 (items: 1, activities: 0)" in said) == (0, True), said
+    asyncio.run(publish(broker, [Record(key, resource.SerializeToString(), partition=0)], RESOURCES))
+    assert "Next: all of them are tagged now" in unresolved()[1]
+    code, said = cairn("replay", "--epoch", "2", "--parameters", "same", "--restamp")
+    assert (code, "events without skills restamped by catalog 1/0" in said) == (0, True), said
+    assert cairn("epoch", "digest", "2")[1].split()[0] == asyncio.run(digest_as_if(as_if))
+    (listed,) = [epoch for epoch in json.loads(cairn("epoch", "list", "--json")[1]) if epoch["epoch"] == 2]
+    assert (listed["restamp"]["events"], listed["restamp"]["catalog_version"]) == ("without-skills", "1/0")
+    code, said = cairn("replay", "--epoch", "3", "--parameters", "same", "--restamp-all", "--no-restamp")
+    assert (code, "contradict each other" in said) == (2, True), said
+    client.set("cairn:current-epoch", 2)
+    assert "every response is evidence of a skill" in unresolved()[1]
+    client.delete("cairn:2:skills")
+    code, said = cairn("epoch", "snapshot", "2", "epoch-2.cairn")
+    assert (code, "the state store has lost them" in said) == (2, True), said
 
 
 @pytest.mark.usefixtures("log")

@@ -26,6 +26,7 @@ from services.recommender.application.ports.quarantine import (
     Skipped,
 )
 from services.recommender.domain.learner.record import LearnerRecord
+from services.recommender.domain.learner.restamp import AssessedSkills
 from tests.adapters.memory_states import MemoryStates
 from tests.simulation.loops import at_once
 from tests.simulation.network import Process, Server
@@ -311,8 +312,11 @@ class SimulatedEpochs:
     async def quarantine(self, epoch: int) -> Quarantine:
         return await self._ask(lambda states: states.quarantine(epoch))
 
-    async def create(self, meta: EpochMeta) -> None:
-        await self._ask(lambda states: states.create(meta))
+    async def create(self, meta: EpochMeta, restamp_skills: AssessedSkills | None = None) -> None:
+        await self._ask(lambda states: states.create(meta, restamp_skills))
+
+    async def restamp_skills(self, epoch: int) -> AssessedSkills | None:
+        return await self._ask(lambda states: states.restamp_skills(epoch))
 
     async def set_status(self, epoch: int, status: EpochStatus) -> None:
         await self._ask(lambda states: states.set_status(epoch, status))

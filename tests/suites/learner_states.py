@@ -17,6 +17,7 @@ from services.recommender.application.ports.epochs import (
     EpochMeta,
     EpochMissingError,
     EpochReader,
+    EpochRestamp,
     EpochStatus,
     EpochStore,
 )
@@ -36,6 +37,7 @@ from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.journal import EMPTY_JOURNAL
 from services.recommender.domain.learner.parameters import TracingParameters
 from services.recommender.domain.learner.record import NEW_LEARNER, SEEN_EVENTS, LearnerRecord
+from services.recommender.domain.learner.restamp import RestampedEvents
 from tests.learner_events import pseudonym
 
 ADA = LearnerKey("riverbend", pseudonym("ada"))
@@ -277,6 +279,20 @@ class LearnerStatesSuite:
         for number in (2, 3, 2):
             await epochs.make_current(number)
         assert [meta.last_switch for meta in await epochs.epochs()] == [3, 2, 0]
+
+    async def test_an_epoch_keeps_the_skills_of_its_restamp_until_it_is_dropped(self, epochs: EpochStore):
+        skills = {"riverbend": {"item-1": ("fractions", "ratios"), "lesson-1": ()}, "hilltop": {}}
+        restamp = EpochRestamp(RestampedEvents.ALL, 12, 4, "an id", {0: 7, 3: 9})
+        await epochs.create(meta_of(1))
+        await epochs.create(replace(meta_of(2), restamp=restamp), skills)
+        with pytest.raises(EpochExistsError):
+            await epochs.create(replace(meta_of(2), restamp=restamp), {"riverbend": {}})
+        assert ((await epochs.get(1)).restamp, await epochs.restamp_skills(1)) == (None, None)
+        assert ((await epochs.get(2)).restamp, await epochs.restamp_skills(2)) == (restamp, skills)
+        await epochs.clear(2)
+        assert await epochs.restamp_skills(2) == skills
+        await epochs.drop(2)
+        assert await epochs.restamp_skills(2) is None
 
     async def test_an_epoch_is_not_served_before_it_has_reached_its_end(self, epochs, make_fold_store):
         await epochs.create(meta_of(1))

@@ -71,5 +71,7 @@ def test_a_mistyped_command_gets_a_suggestion(capsys):
 
 
 def _leaves(command):
+    # A command of another service that belongs to a group is loaded when it is used.
+    command = command.load() if hasattr(command, "load") else command
     below = getattr(command, "commands", None)
     return [command] if below is None else [leaf for child in below.values() for leaf in _leaves(child)]

@@ -494,6 +494,7 @@ class EventResult(_message.Message):
     PROBLEMS_FIELD_NUMBER: _builtins.int
     LEARNER_FIELD_NUMBER: _builtins.int
     OLDER_FIELD_NUMBER: _builtins.int
+    WITHOUT_SKILLS_FIELD_NUMBER: _builtins.int
     status: Global___EventStatus.ValueType
     """New, a duplicate, rejected, a conflict or a revision."""
     event_id: _builtins.str
@@ -507,6 +508,10 @@ class EventResult(_message.Message):
     older: _builtins.bool
     """Whether a new assessment is older than one of the learner that was written before it, as far as this server knows.
     Events are folded in the order of the log, so loading them in another order gives another state.
+    """
+    without_skills: _builtins.bool
+    """Whether a new assessment is evidence of no skill, because neither it nor the catalog names one for its item and
+    activity. Once the catalog does, a replay with `--restamp` makes it evidence of those skills.
     """
     @_builtins.property
     def position(self) -> Global___LogPosition:
@@ -528,10 +533,11 @@ class EventResult(_message.Message):
         problems: _abc.Iterable[Global___FieldProblem] | None = ...,
         learner: _builtins.str = ...,
         older: _builtins.bool = ...,
+        without_skills: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "freshness_token", b"freshness_token", "learner", b"learner", "older", b"older", "position", b"position", "problems", b"problems", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "freshness_token", b"freshness_token", "learner", b"learner", "older", b"older", "position", b"position", "problems", b"problems", "status", b"status", "without_skills", b"without_skills"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

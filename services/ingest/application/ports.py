@@ -180,6 +180,7 @@ class SubmissionResult:
         problems: what is wrong with it, or differs; empty unless it is rejected or a conflict.
         learner: the learner's pseudonym; empty when it was not written.
         older: whether an assessment of the learner that is later was written before it.
+        without_skills: whether it is a new assessment of no skill.
         compared: whether it was compared with earlier requests.
     """
 
@@ -187,6 +188,7 @@ class SubmissionResult:
     problems: tuple[FieldReason, ...] = ()
     learner: str = ""
     older: bool = False
+    without_skills: bool = False
     compared: bool = True
 
 

@@ -53,6 +53,7 @@ class EventOutcome:
         problems: what is wrong, or differs; empty unless rejected or a conflict.
         learner: the learner's pseudonym; empty when nothing was written.
         older: whether an assessment of the learner that is later was written before it.
+        without_skills: whether it is a new assessment of no skill.
         compared: whether it was compared with earlier requests.
     """
 
@@ -63,6 +64,7 @@ class EventOutcome:
     problems: tuple[Problem, ...] = ()
     learner: str = ""
     older: bool = False
+    without_skills: bool = False
     compared: bool = True
 
 
@@ -124,6 +126,7 @@ class PendingBatch:
             self._token_of(position),
             learner=event.learner,
             older=written.older,
+            without_skills=written.outcome is Outcome.ACCEPTED and event.body.without_skills,
             compared=written.compared,
         )
 

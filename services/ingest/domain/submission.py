@@ -45,6 +45,11 @@ class LoggedBody:
 
     __slots__ = ()
 
+    @property
+    def without_skills(self) -> bool:
+        """Whether it is an assessment of no skill."""
+        return False
+
 
 @dataclass(frozen=True, slots=True)
 class BodySummary:

@@ -48,6 +48,7 @@ def results_of(response: ingest_pb2.PublishEventsResponse) -> list[SubmissionRes
             tuple(FieldReason(problem.field.removeprefix(_path(index)), problem.reason) for problem in result.problems),
             learner=result.learner,
             older=result.older,
+            without_skills=result.without_skills,
             compared=not response.not_compared,
         )
         for index, result in enumerate(response.results)
@@ -65,6 +66,7 @@ def _add_results(
             freshness_token=outcome.freshness_token,
             learner=outcome.learner,
             older=outcome.older,
+            without_skills=outcome.without_skills,
         )
         if outcome.position is not None:
             result.position.SetInParent()

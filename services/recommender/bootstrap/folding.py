@@ -15,6 +15,7 @@ from services.recommender.application.ports.learners import FoldStore
 from services.recommender.application.ports.log import DeadLetters, LogReader, ReadAhead, ValueDecryptor
 from services.recommender.application.state.fold_events import FoldEvents
 from services.recommender.domain.learner.fold import LearnerFold
+from services.recommender.domain.learner.restamp import Restamp
 from services.recommender.entrypoints.event_service import EventService
 from services.recommender.entrypoints.event_service_options import (
     DEFAULT_OPTIONS,
@@ -46,6 +47,7 @@ class FoldAdapters:
         clock_s: monotonic seconds.
         resources: closed when the event service stops.
         log: compares the log with what was folded from it; None: it is not compared.
+        restamp: stamps events again; None: they stay as they are.
     """
 
     connection: KafkaConnection
@@ -57,6 +59,7 @@ class FoldAdapters:
     clock_s: Callable[[], float] = time.monotonic
     resources: Sequence[Closable] = ()
     log: LogReader | None = None
+    restamp: Restamp | None = None
 
 
 def epoch_service(
@@ -119,4 +122,5 @@ def record_decoder(
         looks=1 if group is None else _LOOKS,
         look_again_s=options.look_for_keys_s,
         on_missing=None if metrics is None else partial(metrics.keys_missing, meta.epoch),
+        restamp=adapters.restamp,
     )

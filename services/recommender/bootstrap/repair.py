@@ -19,6 +19,7 @@ from services.recommender.application.ports.state_store import StateStore
 from services.recommender.application.state.epochs import EpochUnusableError, check_log, parameters_of
 from services.recommender.application.state.log_marks import check_log_holds
 from services.recommender.application.state.repair import RepairLearners, RepairReport, quarantine_learner
+from services.recommender.application.state.restamps import restamp_of
 from services.recommender.bootstrap.environment import fold_settings
 from services.recommender.bootstrap.keys import learner_keys
 from services.recommender.bootstrap.stores import bundle_store, state_store
@@ -77,7 +78,10 @@ async def _repair(
     lost_before = meta.end_positions if meta.accepts_lost_keys else {}
     dead_letters = KafkaDeadLetters(settings.connection)
     store = states.fold_store(meta.epoch, fold_id=meta.fold_id)
-    log = KafkaLearnerLog(settings.connection, RecordDecoder(partitions, decryptor, lost_before=lost_before).decode)
+    decoder = RecordDecoder(
+        partitions, decryptor, lost_before=lost_before, restamp=await restamp_of(states.epochs, meta)
+    )
+    log = KafkaLearnerLog(settings.connection, decoder.decode)
     read_ahead = KafkaReadAhead(settings.connection, decryptor, partitions, accept_lost_keys=meta.accepts_lost_keys)
     by_partition: dict[int, list[bytes]] = defaultdict(list)
     for key in keys:

@@ -27,6 +27,7 @@ from services.common.telemetry.traces import NO_TRACES, Traces
 from services.recommender.adapters.fail_points import FailingFoldStore, FailPoint, FailPoints, Step
 from services.recommender.adapters.files.record_spill import FileRecordSpill
 from services.recommender.adapters.files.served_parameters import ServedParametersFile
+from services.recommender.adapters.kafka.catalog_tags import KafkaCatalogTags
 from services.recommender.adapters.kafka.dead_letters import KafkaDeadLetters
 from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.kafka.read_ahead import KafkaReadAhead
@@ -39,11 +40,13 @@ from services.recommender.application.state.fold_by_time import FoldByTime
 from services.recommender.application.state.fold_events import FoldReport
 from services.recommender.application.state.key_topic import check_keys_of_log
 from services.recommender.application.state.replays import begin_replay
+from services.recommender.application.state.restamps import restamp_of
 from services.recommender.bootstrap.folding import FoldAdapters, epoch_service, record_decoder
 from services.recommender.bootstrap.keys import learner_keys
 from services.recommender.bootstrap.stores import bundle_store, state_store
 from services.recommender.domain.learner.fold import LearnerFold, warm_up
 from services.recommender.domain.learner.parameters import TracingParameters
+from services.recommender.domain.learner.restamp import Restamp, RestampedEvents
 from services.recommender.entrypoints.dead_letter_agent import run_dead_letter_agent
 from services.recommender.entrypoints.dead_letter_metrics import DeadLetterMetrics
 from services.recommender.entrypoints.dead_letter_watch import DeadLetterWatch
@@ -100,6 +103,7 @@ class FoldWiring:
         goal: Mapping[int, int] | None = None,
         metrics: FoldMetrics | None = None,
         on_batch: Callable[[FoldReport], None] | None = None,
+        restamp: Restamp | None = None,
     ) -> EventService:
         """Make the event service of an epoch; starting it connects.
 
@@ -110,20 +114,21 @@ class FoldWiring:
             goal: the offset to stop at, by partition; None to run until stopped.
             metrics: counts records.
             on_batch: called after each batch.
+            restamp: as `restamp_of` says.
         """
         fail_points = self.fail_points
         acknowledged = None if fail_points is None else partial(fail_points.reach, Step.AFTER_ACKNOWLEDGEMENT)
         return epoch_service(
             meta,
             LearnerFold(parameters),
-            self.adapters(meta),
+            self.adapters(meta, restamp),
             group=group,
             goal=goal,
             options=self.options,
             observers=FoldObservers(metrics, on_batch, acknowledged, self.traces),
         )
 
-    def adapters(self, meta: EpochMeta) -> FoldAdapters:
+    def adapters(self, meta: EpochMeta, restamp: Restamp | None) -> FoldAdapters:
         """Make the adapters to fold an epoch with; the caller closes their resources."""
         store = state_store(self.redis_url).fold_store(meta.epoch, cache_bytes=self.cache_bytes, fold_id=meta.fold_id)
         dead_letters = KafkaDeadLetters(self.connection, origin=self.options.topic)
@@ -144,6 +149,7 @@ class FoldWiring:
             ),
             resources=resources,
             log=KafkaLog(self.connection, self.options.topic),
+            restamp=restamp,
         )
 
     async def replay(
@@ -154,13 +160,14 @@ class FoldWiring:
         on_progress: Callable[[ReplayProgress], None],
     ) -> ReplayProgress:
         """Fold the log into an epoch, in the order that the epoch was begun with."""
+        restamp = await restamp_of(epochs, meta)
         if meta.order is FoldOrder.OCCURRED:
-            return await self._replay_by_time(meta, parameters, epochs, on_progress)
+            return await self._replay_by_time(meta, parameters, epochs, on_progress, restamp)
         return await run_replay(
             meta,
             epochs,
             lambda begun, on_batch: self.event_service(
-                begun, parameters, group=None, goal=begun.end_positions, on_batch=on_batch
+                begun, parameters, group=None, goal=begun.end_positions, on_batch=on_batch, restamp=restamp
             ),
             on_progress,
         )
@@ -171,8 +178,9 @@ class FoldWiring:
         parameters: TracingParameters,
         epochs: EpochStore,
         on_progress: Callable[[ReplayProgress], None],
+        restamp: Restamp | None,
     ) -> ReplayProgress:
-        adapters = self.adapters(meta)
+        adapters = self.adapters(meta, restamp)
         fold = FoldByTime(adapters.store, adapters.dead_letters, LearnerFold(parameters), meta.end_positions)
         try:
             with FileRecordSpill(sum(meta.end_positions.values())) as spill:
@@ -219,6 +227,10 @@ def _dead_letter_watch(wiring: FoldWiring) -> tuple[DeadLetterWatch, DeadLetterM
     return DeadLetterWatch(run_agent, metrics), metrics
 
 
+def _group_of(meta: EpochMeta) -> str:
+    return f"cairn-recommender-{meta.epoch}"
+
+
 async def run_worker(settings: WorkerSettings) -> None:
     """Run the worker until it is asked to stop.
 
@@ -239,7 +251,8 @@ async def run_worker(settings: WorkerSettings) -> None:
 
         async def make_service(meta: EpochMeta) -> EventService:
             parameters = await asyncio.to_thread(parameters_of, meta, bundles)
-            return wiring.event_service(meta, parameters, group=f"cairn-recommender-{meta.epoch}", metrics=metrics)
+            restamp = await restamp_of(store.epochs, meta)
+            return wiring.event_service(meta, parameters, group=_group_of(meta), metrics=metrics, restamp=restamp)
 
         log, served = KafkaLog(settings.connection), ServedParametersFile(settings.bundles)
         services = EpochServices(store.epochs, log, make_service, served=served)
@@ -315,6 +328,7 @@ async def replay(
     accept_lost_keys: bool = False,
     accept_loss: bool = False,
     order: FoldOrder | None = None,
+    restamp: RestampedEvents | None = None,
 ) -> ReplayProgress:
     """Fold the log into a new epoch, for `cairn replay`.
 
@@ -327,6 +341,7 @@ async def replay(
         accept_lost_keys: count records whose keys are lost, instead of refusing to go on.
         accept_loss: fold what is left of a log that no longer holds all its records, instead of refusing to.
         order: the order in which each learner's records are folded; None: as `begin_replay` says.
+        restamp: which events take their skills from the catalog of now; None: as `begin_replay` says.
     """
     wiring = fold_wiring(settings)
     bundles = bundle_store(settings.bundles)
@@ -345,6 +360,8 @@ async def replay(
             accept_lost_keys=accept_lost_keys,
             accept_loss=accept_loss,
             order=order,
+            restamp=restamp,
+            catalog=KafkaCatalogTags(settings.connection),
         )
         traced = parameters_of(meta, bundles)
         warm_up()

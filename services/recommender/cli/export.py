@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Coroutine, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from services.common.auth.identity import TENANT_PATTERN
 from services.common.auth.tenants_file import TenantsFileError
 from services.common.command_line import BAD_INPUT, FAILED, fail
 from services.common.learners.tables import LEARNER_COLUMNS, open_learner_table
@@ -29,6 +24,7 @@ from services.recommender.application.ports.quarantine import REMEDY
 from services.recommender.application.ports.state_store import StateUrlInvalidError
 from services.recommender.application.state.epochs import EpochUnusableError
 from services.recommender.bootstrap.environment import SettingsError
+from services.recommender.cli.log_reading import EnvironmentFile, Tenant, check_tenant, shown_progress
 from services.recommender.wire.student_assessments import (
     NAMESPACE_CHARACTERS_MAX,
     SKILL_CHARACTERS_MAX,
@@ -36,7 +32,6 @@ from services.recommender.wire.student_assessments import (
     StudentAssessments,
 )
 
-_PLAIN_EVERY_S = 2.0
 _NAMED = 10
 # It ends with a letter or a digit, since the names of descriptors follow it.
 _NAMESPACE = re.compile(r"uri://[!-\"$-~]*[A-Za-z0-9]")
@@ -47,14 +42,8 @@ app = typer.Typer(
     help="Write learner state, current lists, the log or mastery to files, for a data team.",
 )
 
-Tenant = Annotated[str, typer.Option(envvar="CAIRN_TENANT", help="The district or platform whose data it is.")]
 To = Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder to write to.")]
-EnvironmentFile = Annotated[
-    Path, typer.Option("--env-file", help="File with settings that the environment does not set; `make up` writes it.")
-]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write a summary to this file.")]
-
-_Report = Callable[[int, int | None], None]
 
 
 @app.callback()
@@ -74,8 +63,8 @@ def state(
     """Write a row per learner and skill: mastery with its interval, responses, time of the last one."""
     from services.recommender.bootstrap import export as bootstrap_export  # noqa: PLC0415 - pyarrow takes a while to load.
 
-    _check(tenant)
-    with _display("learners") as report:
+    check_tenant(tenant)
+    with shown_progress("learners") as report:
         run = bootstrap_export.state_to_parquet(environment_file, tenant, to, report)
         _finish(_run(run), json_file)
 
@@ -92,8 +81,8 @@ def recommendations(
     """Write the current list of every learner, with reasons."""
     from services.recommender.bootstrap import export as bootstrap_export  # noqa: PLC0415 - as above.
 
-    _check(tenant)
-    with _display("learners") as report:
+    check_tenant(tenant)
+    with shown_progress("learners") as report:
         run = bootstrap_export.recommendations_to_parquet(environment_file, tenant, to, report, limit=limit)
         _finish(_run(run), json_file)
 
@@ -108,8 +97,8 @@ def events(
     """
     from services.recommender.bootstrap import export as bootstrap_export  # noqa: PLC0415 - as above.
 
-    _check(tenant)
-    with _display("records") as report:
+    check_tenant(tenant)
+    with shown_progress("records") as report:
         run = bootstrap_export.events_to_parquet(environment_file, tenant, to, report)
         _finish(_run(run), json_file)
 
@@ -147,10 +136,10 @@ def mastery(
     """
     from services.recommender.bootstrap import export_mastery  # noqa: PLC0415 - as above.
 
-    _check(tenant)
+    check_tenant(tenant)
     assessments = _assessments(file_format, namespace, school_year)
     learner_ids = [] if learners is None else _listed(learners, STUDENT_CHARACTERS_MAX if assessments else None)
-    with _display("learners") as report:
+    with shown_progress("learners") as report:
         wanted = export_mastery.MasteryExport(file_format, learner_ids, assessments)
         result = _run(export_mastery.mastery_to_files(environment_file, tenant, to, report, wanted))
     what = "rows" if assessments is None else "learners"
@@ -236,11 +225,6 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
 
 
-def _check(tenant: str) -> None:
-    if not TENANT_PATTERN.fullmatch(tenant):
-        fail(f"--tenant {tenant!r} is not a tenant: use 1 to 63 of a-z, 0-9 and -", BAD_INPUT)
-
-
 def _run(job: Coroutine[Any, Any, Any]) -> Any:
     try:
         return asyncio.run(job)
@@ -250,38 +234,3 @@ def _run(job: Coroutine[Any, Any, Any]) -> Any:
         fail(str(error), FAILED)
     except OSError as error:
         fail(f"{error.filename or 'the files'} cannot be written: {error.strerror or error}", BAD_INPUT)
-
-
-@contextmanager
-def _display(what: str) -> Iterator[_Report]:
-    """A progress bar on a terminal, otherwise a line every few seconds; on standard error."""
-    console = Console(stderr=True, highlight=False)
-    if not console.is_terminal:
-        yield _plain(what)
-        return
-    columns = [
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:>9,}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    ]
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _plain(what: str) -> _Report:
-    began = said_at = time.perf_counter()
-
-    def report(done: int, total: int | None) -> None:
-        nonlocal said_at
-        now = time.perf_counter()
-        if now - said_at >= _PLAIN_EVERY_S:
-            said_at = now
-            left = ""
-            if total and done:
-                left = f" of {total:,}, about {(now - began) * (total - done) / done:,.0f} s left"
-            typer.echo(f"{done:,} {what}{left}", err=True)
-
-    return report

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as ProgressBar
 
 from services.recommender.application.ports.epochs import EpochMeta
+from services.recommender.wire.restamps import restamp_as_text
 
 _PLAIN_EVERY_S = 5.0
 
@@ -51,10 +52,19 @@ class ReplayDisplay:
         self.epoch = meta.epoch
         self._started_s = self._told_s = time.monotonic()
         self._bar.update(self._task, total=sum(meta.end_positions.values()))
+        if meta.restamp is not None:
+            typer.echo(f"replay: {restamp_as_text(meta.restamp)}", err=True)
         if meta.begin_positions:
             missing = meta.begin_positions.items()
             named = ", ".join(f"{records:,} of partition {partition}" for partition, records in sorted(missing))
             typer.echo(f"replay: the log lacks {sum(meta.begin_positions.values()):,} records: {named}", err=True)
+
+    def interrupted(self, asked_for: str) -> str:
+        """The message about an interruption; `asked_for` names the epoch as long as its number is not known."""
+        return (
+            f"the replay into epoch {self.epoch or asked_for} was interrupted at {self.done:,} of {self.total:,}; the "
+            "same command takes it up"
+        )
 
     def show(self, done: int, total: int) -> None:
         """Show the progress. The work of an earlier run counts as done, but not for the rate."""

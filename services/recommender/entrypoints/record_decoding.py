@@ -15,6 +15,7 @@ from services.common.telemetry.traces import TRACEPARENT, is_sampled
 from services.recommender.application.ports.log import DeadLetter, RecordMark, ValueDecryptor
 from services.recommender.application.state.partition_batch import PartitionBatch
 from services.recommender.domain.learner.events import AssessmentEvent, CorrectionEvent
+from services.recommender.domain.learner.restamp import Restamp
 from services.recommender.wire.events import decode_event
 from services.recommender.wire.fields import WRONG_PARTITION, RecordInvalidError
 
@@ -50,6 +51,7 @@ class RecordDecoder:
         looks: int = 1,
         look_again_s: float = 1.0,
         on_missing: Callable[[int], None] | None = None,
+        restamp: Restamp | None = None,
     ) -> None:
         """Prepare.
 
@@ -61,6 +63,7 @@ class RecordDecoder:
             looks: how often to look for missing keys before giving up.
             look_again_s: how long to wait before looking for them again.
             on_missing: receives the number of records whose keys are missing, whenever it may have changed.
+            restamp: stamps events again; None: they stay as they are.
         """
         self.waiting: frozenset[int] = frozenset()
         self._partitions = partitions
@@ -70,6 +73,7 @@ class RecordDecoder:
         self._looks = looks
         self._look_again_s = look_again_s
         self._on_missing = on_missing
+        self._restamp = restamp
 
     async def decode(
         self, fetched: Mapping[int, Sequence[aiokafka.ConsumerRecord]], cost_max: int = COST_UNLIMITED
@@ -90,7 +94,7 @@ class RecordDecoder:
                 await self._load_keys(decryptor, sealed)
         batches = []
         for partition, records in fetched.items():
-            batch = decode_batch(partition, records, self._partitions, decryptor, cost_max)
+            batch = decode_batch(partition, records, self._partitions, decryptor, cost_max, self._restamp)
             if self._traced:
                 batch.traceparents = _traceparents(records[: batch.records])
             batches.append(batch)
@@ -137,6 +141,7 @@ def decode_batch(
     partitions: int,
     decryptor: ValueDecryptor | None = None,
     cost_max: int = COST_UNLIMITED,
+    restamp: Restamp | None = None,
 ) -> PartitionBatch:
     """Group the first records of one partition by learner, in order; keep records that cannot be applied separate.
 
@@ -146,7 +151,9 @@ def decode_batch(
         partitions: how many partitions the topic has.
         decryptor: decrypts encrypted values; None if nothing is encrypted.
         cost_max: no record is added once those before it cost this much.
+        restamp: stamps events again; None: they stay as they are.
     """
+    restamped_before = 0 if restamp is None else restamp.before.get(partition, 0)
 
     def letter_at(offset: int) -> DeadLetter:
         record = next(record for record in records if record.offset == offset)
@@ -167,7 +174,8 @@ def decode_batch(
                 if value is ERASED or value is LOST:
                     (batch.erased if value is ERASED else batch.lost).append(record.offset)
                     continue
-            tenant, event = decode_event(key, value, record.headers, partition, partitions)
+            again = restamp if record.offset < restamped_before else None
+            tenant, event = decode_event(key, value, record.headers, partition, partitions, again)
         except RecordInvalidError as error:
             reason = str(error) if value is record.value else _readable_reason(error, record)
             dead.append(DeadLetter(partition, record.offset, key, record.value, record.headers, error.code, reason))

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from services.recommender.application.operations.dead_letter_counts import LetterGroup
 from services.recommender.application.operations.status import EpochReport, Health, SystemStatus
+from services.recommender.wire.restamps import restamp_as_json, restamp_as_text
 
 _HEALTH_STYLES = {Health.SERVING: "green", Health.NOT_SERVING: "yellow", Health.AWAY: "red", Health.UNKNOWN: "yellow"}
 # The units of an age, the largest first, in seconds.
@@ -35,6 +36,7 @@ def status_as_json(status: SystemStatus) -> bytes:
                 "current": report.current,
                 "parameters_id": report.meta.parameters_id,
                 "parameters_bundle": report.meta.parameters_bundle,
+                "restamp": restamp_as_json(report.meta.restamp),
                 "lag": report.lag,
                 "applied": report.applied,
                 "duplicates": report.duplicates,
@@ -95,6 +97,8 @@ def _epoch_line(report: EpochReport) -> Text:
     line.append(", current" if report.current else "", style="green")
     parameters = report.meta.parameters_bundle or "the priors"
     line.append(f", {report.meta.status.value}, parameters of {parameters}", style="not bold")
+    if report.meta.restamp is not None:
+        line.append(f", {restamp_as_text(report.meta.restamp)}", style="not bold")
     return line
 
 

@@ -13,6 +13,7 @@ from services.common.auth.identity import LEARNER_PATTERN, TENANT_PATTERN, event
 from services.common.kafka.envelope import JSON, PROTOBUF, KeyInvalidError, content_type_of, split_key
 from services.common.kafka.partitioner import partition_of
 from services.recommender.domain.learner.events import AssessmentEvent, ContentKind, Grain, LearnerEvent, content_of
+from services.recommender.domain.learner.restamp import Restamp, RestampedEvents
 from services.recommender.wire.event_kinds import KINDS
 from services.recommender.wire.fields import (
     ID_CHARACTERS_MAX,
@@ -42,6 +43,7 @@ def decode_event(
     headers: Collection[tuple[str, bytes]],
     partition: int,
     partitions: int,
+    restamp: Restamp | None = None,
 ) -> tuple[str, LearnerEvent]:
     """The tenant and the event of one record.
 
@@ -51,6 +53,7 @@ def decode_event(
         headers: its headers.
         partition: the partition it is on.
         partitions: the number of partitions, which determines the right one for the key.
+        restamp: stamps the event again, if it is one that takes its skills from the catalog; None: it stays as it is.
 
     Raises:
         RecordInvalidError: when it is on the wrong partition, cannot be decoded, or is invalid.
@@ -68,7 +71,8 @@ def decode_event(
         if kind is None:
             raise RecordInvalidError("body", "no body that this program knows is set; a newer release may know it")
         return tenant, kind.decode(message, event_fingerprint(source, event_id))
-    return tenant, _assessment(message, source, event_id)
+    event = _assessment(message, source, event_id)
+    return tenant, event if restamp is None else _restamped(event, restamp, message)
 
 
 def _assessment(message: events_pb2.LearnerEvent, source: str, event_id: str) -> AssessmentEvent:
@@ -122,6 +126,15 @@ def _assessment(message: events_pb2.LearnerEvent, source: str, event_id: str) ->
             event_fingerprint(source, former_event_id) if former_event_id else b"",
         ),
     )
+
+
+def _restamped(event: AssessmentEvent, restamp: Restamp, message: events_pb2.LearnerEvent) -> AssessmentEvent:
+    if event.skills and restamp.events is not RestampedEvents.ALL:
+        return event
+    skills, resource = restamp.stamp(message.tenant, event.item, event.activity)
+    if event.skills and message.assessment.skills_from not in _FROM_CATALOG:
+        skills = event.skills
+    return event._replace(skills=skills, resource=resource)
 
 
 @lru_cache(maxsize=200_000)

@@ -175,6 +175,11 @@ class StampedAssessment(LoggedBody):
     skills_from: SkillsFrom
     resource: str
 
+    @property
+    def without_skills(self) -> bool:
+        """See LoggedBody."""
+        return not self.skills
+
 
 def stamp(assessment: Assessment, assessed_skills: AssessedSkills) -> StampedAssessment:
     """The assessment with its response, the skills it is evidence of, and the resource it was given in.

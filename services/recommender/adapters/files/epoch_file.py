@@ -22,11 +22,18 @@ from typing import Any, BinaryIO, Self
 import orjson
 
 from services.common.encryption.values import KeyTopicSeen
-from services.recommender.application.ports.epochs import EpochMeta, EpochStatus, FoldOrder, StoredLearnerBytes
+from services.recommender.application.ports.epochs import (
+    EpochMeta,
+    EpochRestamp,
+    EpochStatus,
+    FoldOrder,
+    StoredLearnerBytes,
+)
 from services.recommender.application.ports.learners import PartitionProgress
 from services.recommender.application.ports.log import RecordMark
 from services.recommender.application.state.epochs import EpochDigest
 from services.recommender.application.state.snapshots import SnapshotHeader, SnapshotInvalidError
+from services.recommender.domain.learner.restamp import RestampedEvents
 
 _MAGIC = b"cairn-epoch1"
 _LENGTH = struct.Struct("<I")
@@ -179,7 +186,10 @@ def _encode_header(header: SnapshotHeader) -> bytes:
         fields["begin_positions"] = {str(p): offset for p, offset in sorted(meta.begin_positions.items())}
     if meta.order is not FoldOrder.LOG:
         fields["order"] = meta.order.value
-    return orjson.dumps(fields)
+    if meta.restamp is not None:
+        fields["restamp"] = asdict(meta.restamp)
+        fields["restamp_skills"] = header.restamp_skills
+    return orjson.dumps(fields, option=orjson.OPT_NON_STR_KEYS)
 
 
 def _counts(progress: PartitionProgress) -> tuple[int, ...]:
@@ -204,11 +214,28 @@ def _decode_header(data: bytes) -> SnapshotHeader:
         keys=KeyTopicSeen(**keys) if (keys := fields.get("keys")) else None,
         begin_positions={int(partition): offset for partition, offset in fields.get("begin_positions", {}).items()},
         order=FoldOrder(fields.get("order", FoldOrder.LOG)),
+        restamp=_restamp(restamp) if (restamp := fields.get("restamp")) else None,
     )
     # Earlier releases stored no marks.
     marks, ahead = fields.get("marks", {}), fields.get("ahead", {})
     progress = {int(p): _progress(counts, marks.get(p, ()), ahead.get(p)) for p, counts in fields["progress"].items()}
-    return SnapshotHeader(meta, progress)
+    if meta.restamp is None:
+        return SnapshotHeader(meta, progress)
+    skills = {
+        tenant: {resource: tuple(some) for resource, some in resources.items()}
+        for tenant, resources in fields["restamp_skills"].items()
+    }
+    return SnapshotHeader(meta, progress, skills)
+
+
+def _restamp(fields: dict[str, Any]) -> EpochRestamp:
+    return EpochRestamp(
+        RestampedEvents(fields["events"]),
+        fields["resources_offset"],
+        fields["skills_offset"],
+        fields["skills_id"],
+        {int(partition): offset for partition, offset in fields["before"].items()},
+    )
 
 
 def _progress(counts: Sequence[int], marks: Iterable[Sequence[Any]], ahead: Sequence[Any] | None) -> PartitionProgress:

@@ -14,6 +14,7 @@ import structlog
 from services.common.kafka.compacted import CompactedView
 from services.common.kafka.connection import KafkaConnection
 from services.common.kafka.envelope import RESOURCES, RULES, SKILLS, KeyInvalidError, split_key
+from services.recommender.domain.learner.restamp import AssessedSkills
 from services.recommender.domain.ranking.catalog import (
     CatalogColumns,
     CatalogResource,
@@ -92,6 +93,18 @@ class CatalogContents:
     def rules(self, columns: Mapping[str, CatalogColumns]) -> dict[str, RuleBook]:
         """Look up the rules of some tenants in their columns."""
         return {tenant: rule_book(indexed, self._tenants[tenant].rules.values()) for tenant, indexed in columns.items()}
+
+    def assessed_skills(self) -> AssessedSkills:
+        """The skills that each resource assesses, also of retired resources."""
+        # Many resources assess the same skills, so they share a tuple.
+        shared: dict[tuple[str, ...], tuple[str, ...]] = {}
+        return {
+            tenant: {
+                identifier: shared.setdefault(skills := resource.assessed_skills, skills)
+                for identifier, resource in contents.resources.items()
+            }
+            for tenant, contents in self._tenants.items()
+        }
 
     def _apply(self, record: Any) -> str:
         tenant, identifier = split_key(record.key)

@@ -8,7 +8,8 @@ from dataclasses import asdict
 import orjson
 
 from services.common.encryption.values import KeyTopicSeen
-from services.recommender.application.ports.epochs import EpochMeta, EpochStatus, FoldOrder
+from services.recommender.application.ports.epochs import EpochMeta, EpochRestamp, EpochStatus, FoldOrder
+from services.recommender.domain.learner.restamp import AssessedSkills, RestampedEvents
 
 
 def encode_meta(meta: EpochMeta) -> dict[str, str | bytes]:
@@ -16,6 +17,8 @@ def encode_meta(meta: EpochMeta) -> dict[str, str | bytes]:
     fields: dict[str, str | bytes] = {"accepts_lost_keys": "1"} if meta.accepts_lost_keys else {}
     if meta.keys is not None:
         fields["keys"] = orjson.dumps(asdict(meta.keys))
+    if meta.restamp is not None:
+        fields["restamp"] = _encode_restamp(meta.restamp)
     return fields | {
         "status": meta.status.value,
         "fold_id": meta.fold_id,
@@ -41,8 +44,34 @@ def decode_meta(epoch: int, fields: Mapping[bytes, bytes]) -> EpochMeta:
         keys=KeyTopicSeen(**orjson.loads(keys)) if (keys := fields.get(b"keys")) else None,
         begin_positions=_decode_offsets(fields.get(b"begin_positions", b"{}")),
         order=FoldOrder(fields.get(b"order", b"log").decode()),
+        restamp=_decode_restamp(restamp) if (restamp := fields.get(b"restamp")) else None,
         last_switch=int(fields.get(b"last_switch", b"0")),
     )
+
+
+def _encode_restamp(restamp: EpochRestamp) -> bytes:
+    return orjson.dumps(asdict(restamp), option=orjson.OPT_NON_STR_KEYS)
+
+
+def _decode_restamp(encoded: bytes) -> EpochRestamp:
+    fields = orjson.loads(encoded)
+    before = {int(partition): offset for partition, offset in fields.pop("before").items()}
+    return EpochRestamp(RestampedEvents(fields.pop("events")), before=before, **fields)
+
+
+def encode_skills(assessed: AssessedSkills) -> bytes:
+    """The skills with which an epoch stamps events again."""
+    return orjson.dumps(assessed)
+
+
+def decode_skills(encoded: bytes) -> AssessedSkills:
+    """The inverse of `encode_skills`."""
+    # Many resources assess the same skills, so they share a tuple.
+    shared: dict[tuple[str, ...], tuple[str, ...]] = {}
+    return {
+        tenant: {resource: shared.setdefault(tuple(skills), tuple(skills)) for resource, skills in resources.items()}
+        for tenant, resources in orjson.loads(encoded).items()
+    }
 
 
 def _encode_offsets(offsets: Mapping[int, int]) -> bytes:

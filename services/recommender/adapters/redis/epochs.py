@@ -2,6 +2,7 @@
 
 cairn:epochs           set of the numbers of all epochs
 cairn:<epoch>:meta     hash: what was fixed when it was created, its status, and which switch last made it current
+cairn:<epoch>:skills   the skills with which it stamps events again, as JSON; only if it does
 cairn:<epoch>:replay   lock with an expiry, held by the replay that folds into it
 cairn:current-epoch    number of the epoch that is served
 cairn:rewritten-in     the run of Redis in which its append-only file was last rewritten
@@ -25,7 +26,7 @@ import structlog
 from services.common.encryption.values import KeyTopicSeen
 from services.recommender.adapters.redis.append_only_file import AppendOnlyFile
 from services.recommender.adapters.redis.connection import NO_CLUSTER, unavailable_when_redis_is
-from services.recommender.adapters.redis.epoch_fields import decode_meta, encode_meta
+from services.recommender.adapters.redis.epoch_fields import decode_meta, decode_skills, encode_meta, encode_skills
 from services.recommender.adapters.redis.keys import (
     learner_keys,
     meta_key,
@@ -49,6 +50,7 @@ from services.recommender.application.ports.epochs import (
 from services.recommender.application.ports.learners import PartitionProgress, StateRefusedError, StateUnavailableError
 from services.recommender.application.ports.quarantine import Quarantine
 from services.recommender.application.ports.state_store import EvictingStoreError
+from services.recommender.domain.learner.restamp import AssessedSkills
 
 _log = structlog.get_logger(__name__)
 
@@ -62,7 +64,8 @@ _SETTLE_S = 2.0
 
 _CREATE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-redis.call('HSET', KEYS[1], unpack(ARGV, 2))
+if ARGV[2] ~= '' then redis.call('SET', KEYS[3], ARGV[2]) end
+redis.call('HSET', KEYS[1], unpack(ARGV, 3))
 redis.call('SADD', KEYS[2], ARGV[1])
 return 1
 """
@@ -192,13 +195,21 @@ class RedisEpochs:
         found = {partition: decode_progress(fields) for partition, fields in zip(partitions, answers, strict=True)}
         return {partition: progress for partition, progress in found.items() if progress is not None}
 
-    async def create(self, meta: EpochMeta) -> None:
-        """Create an epoch."""
+    async def create(self, meta: EpochMeta, restamp_skills: AssessedSkills | None = None) -> None:
+        """Create an epoch, and keep the skills that `meta.restamp` is about."""
+        skills = b"" if restamp_skills is None else encode_skills(restamp_skills)
+        keys = meta_key(meta.epoch), _EPOCHS, _skills_key(meta.epoch)
         with unavailable_when_redis_is():
             fields = [item for pair in encode_meta(meta).items() for item in pair]
-            created = await self._client.eval(_CREATE, 2, meta_key(meta.epoch), _EPOCHS, meta.epoch, *fields)
+            created = await self._client.eval(_CREATE, len(keys), *keys, meta.epoch, skills, *fields)
         if not created:
             raise EpochExistsError(f"epoch {meta.epoch} already exists")
+
+    async def restamp_skills(self, epoch: int) -> AssessedSkills | None:
+        """The skills kept with an epoch; None when there are none."""
+        with unavailable_when_redis_is():
+            encoded = await self._client.get(_skills_key(epoch))
+        return None if encoded is None else decode_skills(encoded)
 
     async def set_status(self, epoch: int, status: EpochStatus) -> None:
         """Set the status of an epoch."""
@@ -238,7 +249,7 @@ class RedisEpochs:
             await self._client.hdel(meta_key(epoch), "fold_id")
         learners = await self.clear(epoch)
         with unavailable_when_redis_is():
-            await self._client.delete(meta_key(epoch), _replay_key(epoch))
+            await self._client.delete(meta_key(epoch), _replay_key(epoch), _skills_key(epoch))
         return learners
 
     async def clear(self, epoch: int) -> int:
@@ -383,3 +394,7 @@ class RedisEpochs:
 
 def _replay_key(epoch: int) -> bytes:
     return b"cairn:%d:replay" % epoch
+
+
+def _skills_key(epoch: int) -> bytes:
+    return b"cairn:%d:skills" % epoch

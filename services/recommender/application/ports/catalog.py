@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
+from services.recommender.domain.learner.restamp import AssessedSkills
 from services.recommender.domain.ranking.catalog import CatalogColumns, CatalogVersion
 from services.recommender.domain.ranking.rules import RuleBook
 
@@ -27,4 +29,27 @@ class CatalogReader(Protocol):
 
     def rules(self, tenant: str) -> RuleBook:
         """A tenant's rules, looked up in `columns`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogTags:
+    """The skills that every tenant's resources assess, at one version of the catalog.
+
+    Attributes:
+        resources_offset: up to where `cairn.resources` was read.
+        skills_offset: up to where `cairn.skills` was read.
+        assessed: the skills of each resource; none for one that assesses nothing.
+    """
+
+    resources_offset: int
+    skills_offset: int
+    assessed: AssessedSkills
+
+
+class CatalogTagsReader(Protocol):
+    """Reads the catalog once."""
+
+    async def read(self) -> CatalogTags:
+        """The tags of now. Raises ConnectionError or LookupError (no such topic) when the catalog cannot be read."""
         ...

@@ -12,6 +12,7 @@ from typing import Protocol
 from services.common.encryption.values import KeyTopicSeen
 from services.recommender.application.ports.learners import PartitionProgress
 from services.recommender.application.ports.quarantine import Quarantine
+from services.recommender.domain.learner.restamp import AssessedSkills, RestampedEvents
 
 
 class FoldOrder(StrEnum):
@@ -31,6 +32,30 @@ class EpochStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class EpochRestamp:
+    """From which catalog an epoch's events take their skills; the skills themselves are kept with the epoch.
+
+    Attributes:
+        events: which events.
+        resources_offset: the catalog's version: up to where `cairn.resources` was read.
+        skills_offset: the same of `cairn.skills`.
+        skills_id: identifies the skills by their content.
+        before: only events before these offsets, by partition.
+    """
+
+    events: RestampedEvents
+    resources_offset: int
+    skills_offset: int
+    skills_id: str
+    before: Mapping[int, int]
+
+    @property
+    def version(self) -> str:
+        """The catalog's version, as `cairn catalog import` prints it."""
+        return f"{self.resources_offset}/{self.skills_offset}"
+
+
+@dataclass(frozen=True, slots=True)
 class EpochMeta:
     """One generation of derived state.
 
@@ -47,6 +72,7 @@ class EpochMeta:
         begin_positions: the first record that the log still held when the epoch was begun, by partition; only of
             partitions that had lost their beginning.
         order: the order in which each learner's records before `end_positions` are folded.
+        restamp: from which catalog events take their skills; None: as they are stamped in the log.
         last_switch: the switch, counted from 1, that last made it current; 0: none did, or an earlier release.
     """
 
@@ -60,6 +86,7 @@ class EpochMeta:
     keys: KeyTopicSeen | None = None
     begin_positions: Mapping[int, int] = field(default_factory=dict)
     order: FoldOrder = FoldOrder.LOG
+    restamp: EpochRestamp | None = None
     last_switch: int = 0
 
     @property
@@ -69,8 +96,11 @@ class EpochMeta:
         It may differ between two epochs of one number, one created before and one after the store lost everything.
         """
         ends = ",".join(f"{partition}:{offset}" for partition, offset in sorted(self.end_positions.items()))
-        order = "" if self.order is FoldOrder.LOG else f"\0{self.order}"
-        return hashlib.sha256(f"{self.parameters_id}\0{self.log_identity}\0{ends}{order}".encode()).hexdigest()[:16]
+        how = "" if self.order is FoldOrder.LOG else f"\0{self.order}"
+        if self.restamp is not None:
+            before = ",".join(f"{partition}:{offset}" for partition, offset in sorted(self.restamp.before.items()))
+            how += f"\0{self.restamp.events}\0{self.restamp.skills_id}\0{before}"
+        return hashlib.sha256(f"{self.parameters_id}\0{self.log_identity}\0{ends}{how}".encode()).hexdigest()[:16]
 
 
 class EpochReader(Protocol):
@@ -137,8 +167,12 @@ class EpochStore(EpochProgressReader, Protocol):
         """The epoch, or None."""
         ...
 
-    async def create(self, meta: EpochMeta) -> None:
-        """Create an epoch. Raises EpochExistsError."""
+    async def create(self, meta: EpochMeta, restamp_skills: AssessedSkills | None = None) -> None:
+        """Create an epoch, and keep the skills that `meta.restamp` is about. Raises EpochExistsError."""
+        ...
+
+    async def restamp_skills(self, epoch: int) -> AssessedSkills | None:
+        """The skills kept with an epoch; None when there are none."""
         ...
 
     async def set_status(self, epoch: int, status: EpochStatus) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from services.recommender.application.ports.catalog import CatalogTagsReader
 from services.recommender.application.ports.epochs import (
     EpochBehindError,
     EpochMeta,
@@ -23,6 +24,14 @@ from services.recommender.application.state.epochs import (
     lost_beginnings,
 )
 from services.recommender.application.state.log_marks import check_log_holds
+from services.recommender.application.state.restamps import new_restamp
+from services.recommender.domain.learner.restamp import RestampedEvents
+
+_RESTAMP_OPTIONS = {
+    RestampedEvents.NONE: "--no-restamp",
+    RestampedEvents.WITHOUT_SKILLS: "--restamp",
+    RestampedEvents.ALL: "--restamp-all",
+}
 
 
 async def begin_replay(
@@ -35,6 +44,8 @@ async def begin_replay(
     accept_lost_keys: bool = False,
     accept_loss: bool = False,
     order: FoldOrder | None = None,
+    restamp: RestampedEvents | None = None,
+    catalog: CatalogTagsReader | None = None,
 ) -> EpochMeta:
     """The epoch to replay into: a new one, or one whose replay was interrupted.
 
@@ -49,10 +60,13 @@ async def begin_replay(
         accept_loss: whether the epoch may lack records that the current epoch has folded.
         order: the order in which each learner's records are folded; None: that of the replay that is taken up, or of
             the current epoch.
+        restamp: which events take skills from the catalog of now; None: as the replay that is taken up, or as the
+            current epoch, with its skills.
+        catalog: reads the catalog; needed for `restamp`.
 
     Raises:
-        EpochUnusableError: when the epoch exists and is not an interrupted replay with the same parameters and order,
-            there is no epoch to take parameters from, or the log no longer holds all records.
+        EpochUnusableError: when the epoch exists and is not an interrupted replay with the same parameters, order and
+            restamp, there is no epoch to take parameters from, or the log no longer holds all records.
         LogTruncatedError: when the log lost records since the replay was begun, or that the current epoch has folded.
         BundleUnreadableError: when the bundle cannot be read.
     """
@@ -62,29 +76,28 @@ async def begin_replay(
     existing = await store.get(epoch)
     if existing is not None:
         check_log(epoch, existing.log_identity, identity)
-        _check_resumable(existing, parameters_id, order)
-        await check_log_holds(log, epoch, identity, await store.progress(epoch), existing.end_positions)
-        if accept_lost_keys and not existing.accepts_lost_keys:
-            await store.accept_lost_keys(epoch)
-            return replace(existing, accepts_lost_keys=True)
-        return existing
+        _check_resumable(existing, parameters_id, order, restamp)
+        return await _taken_up(store, log, existing, accept_lost_keys=accept_lost_keys)
     begins = lost_beginnings(await log.beginnings())
     current = await _current(store)
     if not accept_loss:
         await _check_log_is_whole(store, log, begins, current, identity)
-    meta = EpochMeta(
-        epoch,
-        EpochStatus.BUILDING,
-        parameters_id,
-        bundle,
-        identity,
-        dict(await log.end_offsets()),
-        accept_lost_keys,
-        begin_positions=begins,
-        order=order or (FoldOrder.LOG if current is None else current.order),
-    )
-    await store.create(meta)
+    ends = dict(await log.end_offsets())
+    stamped, skills = await new_restamp(store, catalog, restamp, current, identity, ends)
+    order = order or (FoldOrder.LOG if current is None else current.order)
+    meta = EpochMeta(epoch, EpochStatus.BUILDING, parameters_id, bundle, identity, ends, accept_lost_keys)
+    meta = replace(meta, begin_positions=begins, order=order, restamp=stamped)
+    await store.create(meta, skills)
     return meta
+
+
+async def _taken_up(store: EpochStore, log: LogReader, existing: EpochMeta, *, accept_lost_keys: bool) -> EpochMeta:
+    epoch, progress = existing.epoch, await store.progress(existing.epoch)
+    await check_log_holds(log, epoch, existing.log_identity, progress, existing.end_positions)
+    if accept_lost_keys and not existing.accepts_lost_keys:
+        await store.accept_lost_keys(epoch)
+        return replace(existing, accepts_lost_keys=True)
+    return existing
 
 
 async def _interrupted_or_next(store: EpochStore, identity: str, parameters_id: str) -> int:
@@ -97,7 +110,9 @@ async def _interrupted_or_next(store: EpochStore, identity: str, parameters_id: 
     return max(interrupted) if interrupted else max((meta.epoch for meta in epochs), default=0) + 1
 
 
-def _check_resumable(existing: EpochMeta, parameters_id: str, order: FoldOrder | None) -> None:
+def _check_resumable(
+    existing: EpochMeta, parameters_id: str, order: FoldOrder | None, restamp: RestampedEvents | None
+) -> None:
     epoch = existing.epoch
     if existing.status is not EpochStatus.BUILDING:
         raise EpochUnusableError(
@@ -112,6 +127,12 @@ def _check_resumable(existing: EpochMeta, parameters_id: str, order: FoldOrder |
         raise EpochUnusableError(
             f"epoch {epoch} was begun with --order {existing.order}, not {order}: take it up with that, or run "
             f"cairn epoch drop {epoch}"
+        )
+    begun = RestampedEvents.NONE if existing.restamp is None else existing.restamp.events
+    if restamp is not None and begun is not restamp:
+        raise EpochUnusableError(
+            f"epoch {epoch} was begun with {_RESTAMP_OPTIONS[begun]}, not {_RESTAMP_OPTIONS[restamp]}: take it up with "
+            f"that, or run cairn epoch drop {epoch}"
         )
 
 

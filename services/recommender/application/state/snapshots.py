@@ -26,6 +26,8 @@ from services.recommender.application.state.epochs import (
     parameters_of,
 )
 from services.recommender.application.state.log_marks import check_log_holds
+from services.recommender.application.state.restamps import restamp_of
+from services.recommender.domain.learner.restamp import AssessedSkills
 
 _LEARNERS_AT_ONCE = 256
 
@@ -41,10 +43,12 @@ class SnapshotHeader:
     Attributes:
         meta: what was fixed when the epoch was created.
         progress: its progress by partition. Learners may be ahead of it, never behind.
+        restamp_skills: the skills kept with it, if it stamps events again.
     """
 
     meta: EpochMeta
     progress: Mapping[int, PartitionProgress]
+    restamp_skills: AssessedSkills | None = None
 
 
 class SnapshotSink(Protocol):
@@ -93,7 +97,7 @@ async def snapshot_epoch(store: EpochStore, epoch: int, sink: SnapshotSink) -> E
 
     Raises:
         EpochMissingError: when there is no such epoch, or it was dropped meanwhile.
-        EpochUnusableError: when its replay has not reached its end, or the store lost data meanwhile.
+        EpochUnusableError: when its replay has not reached its end, or the store lost data.
         LearnerDamagedError: when what is stored about a learner is damaged.
     """
     meta = await store.get(epoch)
@@ -102,7 +106,8 @@ async def snapshot_epoch(store: EpochStore, epoch: int, sink: SnapshotSink) -> E
     if meta.status is EpochStatus.BUILDING:
         raise EpochUnusableError(f"the replay into epoch {epoch} has not reached its end; run cairn replay again first")
     progress = await store.progress(epoch)
-    sink.begin(SnapshotHeader(meta, progress))
+    restamp = await restamp_of(store, meta)
+    sink.begin(SnapshotHeader(meta, progress, None if restamp is None else restamp.assessed))
     contents = EpochContents()
     async for learner in store.contents(epoch):
         contents.add(learner)
@@ -142,7 +147,7 @@ async def restore_epoch(
     number = header.meta.epoch if epoch is None else epoch
     meta = replace(header.meta, epoch=number, status=EpochStatus.BUILDING)
     await _check_usable(store, log, bundles, SnapshotHeader(meta, header.progress))
-    await store.create(meta)
+    await store.create(meta, header.restamp_skills)
     async with store.exclusive(number):
         batch: list[StoredLearnerBytes] = []
         for learner in source.learners():

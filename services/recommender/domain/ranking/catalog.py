@@ -57,6 +57,11 @@ class CatalogResource:
     topics: tuple[str, ...] = ()
     provider: str = ""
 
+    @property
+    def assessed_skills(self) -> tuple[str, ...]:
+        """The skills it assesses, by decreasing weight and then by id."""
+        return tuple(skill for skill, _ in sorted(self.assesses, key=lambda tag: (-tag[1], tag[0])))
+
 
 @dataclass(frozen=True, slots=True)
 class CatalogSkill:
