@@ -268,7 +268,7 @@ def gradebook(monkeypatch):
 
 
 def lines(path, *rows, **common):
-    common = {"source": "gradebook", "activity": "unit-1"} | common
+    common = {"source": "gradebook", "activity": "unit-1", "skills": ["3.OA.A.1"]} | common
     path.write_bytes(b"".join(orjson.dumps(common | row) + b"\n" for row in rows))
     return path
 
@@ -435,3 +435,15 @@ def test_a_load_that_was_not_compared_says_so(load, gradebook, tmp_path):
     result = load(file, "--json", "summary.json")
     assert "1 rows were not compared with earlier loads" in result.stdout
     assert (summary_of(tmp_path)["not_compared"], counts_of(tmp_path)) == (1, (1, 0, 0, 0, 0))
+
+
+def test_rows_that_are_evidence_of_no_skill_are_counted_apart_and_some_of_their_items_named(load, gradebook, tmp_path):
+    rows = [
+        grade("ada", 2, activity="quiz-7", skills=[]),
+        grade("ben", 3, activity="quiz-7", skills=[]),
+        grade("ada", 4),
+    ]
+    result = load(lines(tmp_path / "a.ndjson", *rows), "--json", "summary.json")
+    assert result.exit_code == 0
+    assert "2 rows are evidence of no skill, so they teach nothing yet: quiz-7;" in result.stdout
+    assert (summary_of(tmp_path)["without_skills"], summary_of(tmp_path)["new"]) == (2, 3)

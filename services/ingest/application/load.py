@@ -27,6 +27,9 @@ _BATCHES_WAITING = 2
 Reject = Callable[[int, Sequence[FieldReason], object], None]
 """Takes the line, the reasons and the original of a row that was not accepted."""
 
+UNTAGGED_NAMED = 5
+"""How many items without skills are named."""
+
 
 @dataclass(slots=True)
 class LoadProgress:
@@ -43,6 +46,8 @@ class LoadProgress:
         not_compared: events that the service did not compare with those of earlier requests.
         older: new assessments that are older than one of the learner that was written before.
         older_learners: the pseudonyms of their learners.
+        without_skills: new assessments that are evidence of no skill.
+        untagged: some of their items, or activities.
         settled: how much of what is read from the file, from its start on, was answered; a resumed load may skip it. A
             row that gives several events is read as several.
     """
@@ -57,6 +62,8 @@ class LoadProgress:
     not_compared: int = 0
     older: int = 0
     older_learners: set[str] = field(default_factory=set)
+    without_skills: int = 0
+    untagged: set[str] = field(default_factory=set)
     settled: int = field(default=0, compare=False)
 
     @property
@@ -86,6 +93,12 @@ class LoadProgress:
         if result.older:
             self.older += 1
             self.older_learners.add(result.learner)
+
+    def note_untagged(self, item: str) -> None:
+        """Count an assessment that is evidence of no skill."""
+        self.without_skills += 1
+        if len(self.untagged) < UNTAGGED_NAMED:
+            self.untagged.add(item)
 
 
 @dataclass(slots=True)
@@ -193,6 +206,8 @@ async def _send(
             progress.count(result)
             if result.problems:
                 reject(row.line, result.problems, row.original)
+            if result.without_skills and row.submission.body is not None:
+                progress.note_untagged(row.submission.body.summary().what)
         stream.unanswered.popleft()
         # Rows that no stream holds were answered; rows that are not events, when they were read.
         progress.settled = min(

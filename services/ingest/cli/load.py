@@ -163,6 +163,7 @@ class FileLoad:
             "rejected": self.progress.rejected,
             "left_out": dict(self.progress.left_out),
             "not_compared": self.progress.not_compared,
+            "without_skills": self.progress.without_skills,
             "older": self.progress.older,
             "older_learners": len(self.progress.older_learners),
             "found": figures_for_machines(self.figures),
@@ -203,6 +204,13 @@ class FileLoad:
                 "the order of loading matters, and `cairn replay --order occurred` folds by time",
                 soft_wrap=True,
             )
+        if without := self.progress.without_skills:
+            named = ", ".join(sorted(self.progress.untagged))
+            said = (
+                f"warning: {without:,} rows are evidence of no skill, so they teach nothing yet: {named}; "
+                "`cairn catalog unresolved` lists all such items: tag them, then `cairn replay --restamp`"
+            )
+            console.print(Text(said), soft_wrap=True)
         if alone := self.progress.not_compared:
             console.print(
                 f"warning: {alone:,} rows were not compared with earlier loads, because ingest has no Redis or could "
