@@ -112,10 +112,11 @@ def print_unresolved(console: Console, found: Unresolved, limit: int) -> None:
     if len(tagged) < len(found.items):
         console.print(
             "Next: import what the catalog lacks (cairn catalog import), tag what has no skill (cairn catalog put, "
-            f"cairn catalog tag), then run: {_REPLAY}"
+            f"cairn catalog tag), then run: {_REPLAY}",
+            soft_wrap=True,
         )
     elif tagged:
-        console.print(f"Next: all of them are tagged now, so run: {_REPLAY}")
+        console.print(f"Next: all of them are tagged now, so run: {_REPLAY}", soft_wrap=True)
 
 
 def _table(items: Sequence[UnresolvedItem]) -> Table:
