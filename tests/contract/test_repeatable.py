@@ -22,7 +22,7 @@ def unspecified(source: str) -> Iterator[int]:
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
         name, owner = node.func.attr, ast.unparse(node.func.value)
-        if name not in TEXT or (name, owner) == ("open", "os") or owner in {"webbrowser", "Image", "pq"}:
+        if name not in TEXT or (name, owner) == ("open", "os") or owner in {"webbrowser", "Image", "pq", "archive"}:
             continue
         place = TEXT[name]
         if place is not None and owner == "gzip":
@@ -48,6 +48,8 @@ def unspecified(source: str) -> Iterator[int]:
         ("path.open('rb')", []),
         ("gzip.open(path)", []),
         ("os.open(path, os.O_RDONLY)", []),
+        # What is in a zip file is opened as bytes.
+        ("archive.open(member)", []),
     ],
 )
 def test_text_in_the_locales_encoding_is_found(source, found):

@@ -915,9 +915,9 @@ MUTATIONS = (
         (
             Edit(
                 "services/ingest/cli/load.py",
-                "                rows = with_ordinals(self._options.read(self.file, display.observe_bytes))\n"
+                "                rows = with_ordinals(self.figures.watch(read))\n"
                 "                rows = itertools.islice(rows, self.passed_over, None)\n",
-                "                rows = self._options.read(self.file, display.observe_bytes)\n"
+                "                rows = self.figures.watch(read)\n"
                 "                rows = with_ordinals(itertools.islice(rows, self.passed_over, None))\n",
             ),
         ),

@@ -36,12 +36,12 @@ class FileKind:
 
     Attributes:
         suffix: of its files' names.
-        open: begins a file with these columns.
+        begin: begins a file with these columns.
         rows_per_file: after this many rows a new file begins.
     """
 
     suffix: str
-    open: Callable[[Path, Sequence[Column]], RowWriter]
+    begin: Callable[[Path, Sequence[Column]], RowWriter]
     rows_per_file: int = 2_000_000
 
 
@@ -137,7 +137,7 @@ class ExportedTable:
         if self._private:
             # The writer keeps the mode of a file that exists.
             path.touch(mode=0o600)
-        writer = self._writer = self._kind.open(path, self._columns)
+        writer = self._writer = self._kind.begin(path, self._columns)
         self._files.append(path)
         self._in_file = 0
         return writer
