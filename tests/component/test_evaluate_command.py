@@ -142,6 +142,7 @@ def clone(lines, *, learner, twin, separator):
     return [*lines, *copied[:-2]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["assistments2009", "assistments2009-skills"])
 def test_learners_with_a_twin_are_as_if_they_had_never_been_in_the_data(ranking_folder, protocol):
     log, report = ranking_folder / "interactions.csv", ranking_folder / "report.json"

@@ -218,7 +218,7 @@ def test_kinds_of_files_stand_side_by_side_and_none_is_written_twice(district):
 @pytest.mark.parametrize("kind", [CSV, WORKBOOK], ids=["csv", "xlsx"])
 def test_a_full_file_is_followed_by_another(tmp_path, kind):
     columns = [Column("tenant", ColumnType.TEXT, "whose"), Column("n", ColumnType.INTEGER, "a number")]
-    small = type(kind)(kind.suffix, kind.open, 3)
+    small = type(kind)(kind.suffix, kind.begin, 3)
     with ExportedTable(tmp_path, "t", "riverbend", columns, small, rows_per_group=5) as table:
         table.add([{"n": n} for n in range(7)])
     assert [file.name for file in table.files] == [f"part-{n:05d}{kind.suffix}" for n in range(3)]

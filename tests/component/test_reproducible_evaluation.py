@@ -53,6 +53,7 @@ def resources(tmp_path):
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "protocol"), [("ranking", "sequences"), ("tracing", "sequences"), ("tagging", "tagged")]
 )

@@ -193,7 +193,9 @@ async def serving(directory, service):
             yield process.address
 
 
-@pytest.mark.parametrize("service", ["IngestService", "CatalogService", "RecommendationService"])
+@pytest.mark.parametrize(
+    "service", ["IngestService", pytest.param("CatalogService", marks=pytest.mark.slow), "RecommendationService"]
+)
 async def test_no_request_holds_up_the_loop(tmp_path, service):
     options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     found, large = {}, large_and_valid()

@@ -175,6 +175,7 @@ def test_metrics_show_the_contents_of_the_view(kafka_broker, tmp_path):
     assert float(metrics['cairn_catalog_imports_total{outcome="written"}']) == 1
 
 
+@pytest.mark.slow
 def test_a_broker_that_goes_away_makes_imports_unavailable_while_reads_continue(fresh_kafka_broker, tmp_path):
     file = tmp_path / "skills.jsonl"
     file.write_text('{"id": "a"}\n')

@@ -16,6 +16,8 @@ import pytest
 
 from tests.workbooks import number, row, text, write_ods, write_xlsx
 
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
 PEAK_MIB_MAX = 256
 # A process reads ahead: what it needs for these, it needs for all.

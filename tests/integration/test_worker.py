@@ -312,6 +312,7 @@ async def test_after_redis_lost_everything_the_log_is_folded_again_despite_the_o
     assert await digest(redis_server, 1) == before
 
 
+@pytest.mark.slow
 async def test_after_redis_was_set_back_the_worker_goes_back_with_it(broker, redis_server, worker, client):
     await publish(broker, some_records(200))
     child = worker.start()
@@ -399,6 +400,7 @@ async def test_a_damaged_learner_is_quarantined_and_repaired_while_the_worker_ru
     assert await digest(redis_server, 1) == await clean_fold(broker, redis_server, 2)
 
 
+@pytest.mark.slow
 async def test_after_redis_was_lost_the_rebuilt_epoch_has_the_parameters_that_were_served(
     broker, redis_server, worker, client, tmp_path
 ):

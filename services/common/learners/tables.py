@@ -93,6 +93,10 @@ def open_learner_table(path: Path) -> LearnerTable:
 
 
 def _layout_of(path: Path) -> Layout:
-    """How the text of a file is written. Where the table begins is not guessed: a list of ids has no header."""
+    """How the text of a file is written.
+
+    Where the table begins is not guessed: a list of ids has no header. Neither is an encoding that only a person knows.
+    """
     found = detected_layout(path).layout
-    return Layout(**found.model_dump(include={"encoding", "delimiter", "quote"} & found.model_fields_set))
+    encoding = found.encoding if found.encoding.startswith(("utf-16", "utf-32")) else Layout().encoding
+    return Layout(delimiter=found.delimiter, encoding=encoding)
