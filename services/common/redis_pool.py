@@ -97,7 +97,8 @@ def unreachable(error: BaseException) -> str:
             "no Sentinel of CAIRN_REDIS names a primary of that name: check that they run there, their login, the "
             f"name, and with TLS that they are trusted by {_AUTHORITIES}"
         )
-    said = str(error).rstrip(".")
+    # A timeout of asyncio says nothing.
+    said = str(error).rstrip(".") or "it took too long"
     server = re.search(r"connecting to (\S+?)\.(?:\s|$)", said)
     if problem := handshake_problem(error, server[1] if server else "Redis", _AUTHORITIES):
         return f"Redis cannot be reached: {problem}"

@@ -28,8 +28,8 @@ class Turns:
     came. A tenant saves up no time while it has nothing to do.
     """
 
-    def __init__(self, timer: Callable[[], float] = time.perf_counter) -> None:
-        """Args: `timer` returns monotonic seconds."""
+    def __init__(self, timer: Callable[[], float] = time.thread_time) -> None:
+        """Args: `timer` returns the seconds that a tenant's work uses: what the machine gives others is nobody's."""
         self._timer = timer
         self._taken = False
         self._waiting: dict[str, deque[_Waiting]] = {}

@@ -229,6 +229,7 @@ def test_a_demo_that_is_kept_ends_with_commands_that_work_when_they_are_pasted(t
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.slow
 def test_a_recreated_topic_stops_the_start_with_an_error(tmp_path, fresh_kafka_broker, fresh_redis_server):
     worker = next(service for service in SERVICES if service.name == "worker")
     options = StackOptions(

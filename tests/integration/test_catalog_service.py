@@ -237,7 +237,8 @@ def test_a_failed_start_ends_with_an_error_message_and_the_remedy(kafka_broker, 
         ):
             result = failed_start(**(good | change))
             assert result.returncode == code, result.stderr
-            assert sentence in result.stderr.splitlines()[-1]
+            # A thread of the client may still log after it.
+            assert sentence in result.stderr
 
 
 def test_a_stop_lets_a_running_import_finish(kafka_broker, tmp_path):

@@ -73,7 +73,7 @@ def servers(request, tmp_path):
 
 
 async def pong(url):
-    connection = RedisConnection(url, timeout_s=5.0)
+    connection = RedisConnection(url, timeout_s=20.0)
     try:
         return await connection.execute([(b"PING",)])
     finally:

@@ -224,6 +224,7 @@ def poisoned(count: int, *, first: int):
     ]
 
 
+@pytest.mark.slow
 async def test_dead_letters_on_the_topic_before_and_after_the_start_are_counted_for_prometheus(broker, worker, client):
     await publish(broker, [*some_records(20), *poisoned(3, first=900)])
     child = worker.start()
@@ -251,6 +252,7 @@ async def test_a_worker_that_lost_its_broker_ends_at_once_when_asked_to(worker, 
     assert time.monotonic() - asked_s < 2.0
 
 
+@pytest.mark.slow
 async def test_a_crash_of_the_dead_letter_agent_affects_neither_the_fold_nor_health_nor_the_exit_code(
     broker, redis_server, client, tmp_path
 ):
@@ -373,6 +375,7 @@ async def test_an_unexpected_exception_ends_the_process_and_commits_nothing(brok
     assert position_sum(client) == before
 
 
+@pytest.mark.slow
 async def test_a_damaged_learner_is_quarantined_and_repaired_while_the_worker_runs(
     broker, redis_server, worker, client
 ):
@@ -422,6 +425,7 @@ async def test_after_redis_was_lost_the_rebuilt_epoch_has_the_parameters_that_we
     assert await digest(redis_server, 1) == before
 
 
+@pytest.mark.slow
 async def test_an_epoch_is_replayed_switched_to_and_the_old_one_dropped_while_events_come(
     broker, redis_server, worker, client
 ):

@@ -151,7 +151,7 @@ def answer_dependencies(adapters: AnswerAdapters) -> AnswerDependencies:
         catalogs=PreparedCatalogs(adapters.catalog, active_models, adapters.policies),
         ranking=RankLearner(clock, adapters.timer),
         clock=clock,
-        turns=Turns(adapters.timer),
+        turns=Turns(),
         timer=adapters.timer,
     )
 
