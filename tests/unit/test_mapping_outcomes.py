@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.common.tables import FileUnusableError
+from services.ingest.application.ports import LeftOutRow
 from services.ingest.domain.outcome import Score
 from tests.mapped_tables import mapped, problems, reasons, submissions
 
@@ -78,6 +79,12 @@ def test_a_score_that_is_written_in_another_way_names_the_key_to_set(read, keys,
 @pytest.mark.parametrize("mapping", [POINTS | {"score_max": 10}, RESULT])
 def test_what_nobody_scored_is_left_out(read, cell, mapping):
     assert reasons(read(cell, mapping)) == [(2, "without an outcome")]
+
+
+@pytest.mark.parametrize("cell", ["0 / 0", "5 / 0"])
+def test_work_that_is_worth_no_points_is_left_out(read, cell):
+    (row,) = read(cell, POINTS | {"scale": "fraction"})
+    assert row == LeftOutRow(2, "without an outcome")
 
 
 def test_what_nobody_scored_is_left_out_whatever_else_is_wrong_with_its_row(tmp_path):

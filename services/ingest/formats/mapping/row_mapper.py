@@ -163,6 +163,9 @@ class RowMapper:
                 return None
             if outcome is not UNREADABLE:
                 outcome = self._score(outcome, values, score_place, problems)
+                if isinstance(outcome, Score) and outcome.min == outcome.max == 0.0:
+                    # Work that is worth nothing is not graded, only handed in.
+                    return None
         return Assessment(
             item=values["item"],
             activity=values["activity"],
