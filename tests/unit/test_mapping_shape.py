@@ -213,7 +213,7 @@ class TestJoin:
             (ITEMS, {"by": {"it": "id"}}, "lacks the columns it of the mapping"),
             (ITEMS, {"take": ["title", "id", "max"], "by": {"student": "id"}}, "lacks the columns most"),
             (ITEMS, {"take": {"score": "max"}}, "join takes score from items.csv, and .* has that column, too"),
-            (ITEMS, {"file": "other.csv"}, "other.csv cannot be read: No such file"),
+            (ITEMS, {"file": "other.csv"}, "other.csv is missing, which the mapping joins to"),
             (ITEMS, {"absent": "skip"}, "join.0.absent: is 'skip': use 'refuse', 'leave_out' or 'empty'"),
             (ITEMS, {"on": {"item": "id"}}, "join.0.on: is not a key"),
         ],

@@ -129,6 +129,10 @@ def companion_path(table: Path, join: Join) -> Path:
 
 def _opened(path: Path, table: Path, join: Join) -> Table:
     """The table of a companion file."""
+    if not path.exists():
+        raise FileUnusableError(
+            f"{path} is missing, which the mapping joins to {table.name}: put it there, or give a --mapping without it"
+        )
     return open_table(path, join.model_copy(update={"member": join.file}) if path == table else join)
 
 
