@@ -10,47 +10,21 @@ import yaml
 from typer.testing import CliRunner
 
 from services.common.auth.tenant import Tenant
-from services.ingest.application.ports import FieldReason, PublisherUnavailableError, SubmissionResult
 from services.ingest.application.publish import PublishEvents
 from services.ingest.cli import load as cli_load
 from services.ingest.cli.ingest import app
-from services.ingest.domain.repeats import Outcome
 from services.ingest.wire.replies import response_of, results_of
 from services.ingest.wire.submissions import submission_message, submission_of
 from tests.adapters.memory_event_log import MemoryEventLog, MemorySkillTags
+from tests.adapters.memory_publisher import MemoryPublisher
 from tests.adapters.memory_recent_events import MemoryRecentEvents
 
 MAPPING = {"columns": {"learner_id": "student", "item": "question", "correct": "result"}, "constants": {"source": "s"}}
 
 
-class Service:
-    """A fake ingest: remembers the requests, and becomes unavailable after a number of them."""
-
-    def __init__(self):
-        self.came = []
-        self.requests_left = 10**9
-
-    async def __aenter__(self):
-        return self
-
-    async def __aexit__(self, *_):
-        pass
-
-    async def publish(self, submissions):
-        self.requests_left -= 1
-        if self.requests_left < 0:
-            raise PublisherUnavailableError("ingest did not accept the events")
-        self.came += submissions
-        refused = (FieldReason("assessment.item", "is wrong: fix it"),)
-        return [
-            SubmissionResult(Outcome.REJECTED, refused) if one.body.item == "bad" else SubmissionResult()
-            for one in submissions
-        ]
-
-
 @pytest.fixture
 def service(monkeypatch):
-    service = Service()
+    service = MemoryPublisher()
     monkeypatch.setattr(cli_load, "grpc_publisher", lambda *_, **__: service)
     return service
 

@@ -11,43 +11,18 @@ import yaml
 from typer.testing import CliRunner
 
 from services.common.learners.suppression_file import add_to_suppression
-from services.ingest.application.ports import PublisherUnavailableError, SubmissionResult
 from services.ingest.cli import load as cli_load
 from services.ingest.cli.ingest import app
+from tests.adapters.memory_publisher import MemoryPublisher
 
 MAPPING = {"columns": {"learner_id": "student", "item": "question", "correct": "result"}, "constants": {"source": "s"}}
 PEOPLE = "id,sis,mail\n4711,S-1,ada@school.org\n4712,S-2,ben@school.org\n"
 ROWS = ("S-1,q1,1", "ada@School.org,q2,0", "4711,q3,1", "ben@school.org,q1,1", "eve,q1,1", "eve,q2,1", "zoe,q1,1")
 
 
-class Service:
-    """A fake ingest that remembers what came, and becomes unavailable after a number of requests."""
-
-    def __init__(self):
-        self.came = []
-        self.requests_left = 10**9
-
-    async def __aenter__(self):
-        return self
-
-    async def __aexit__(self, *_):
-        pass
-
-    async def publish(self, submissions):
-        self.requests_left -= 1
-        if self.requests_left < 0:
-            raise PublisherUnavailableError("ingest did not accept the events")
-        self.came += submissions
-        return [SubmissionResult() for _ in submissions]
-
-    @property
-    def learners(self):
-        return [submission.learner_id for submission in self.came]
-
-
 @pytest.fixture
 def service(monkeypatch):
-    service = Service()
+    service = MemoryPublisher()
     monkeypatch.setattr(cli_load, "grpc_publisher", lambda *_, **__: service)
     return service
 
