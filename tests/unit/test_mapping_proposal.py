@@ -192,6 +192,12 @@ class TestWide:
         ]
         assert "Average" in unused(text)
 
+    def test_quizzes_with_their_maximum_are_columns_of_points_also_with_a_decimal_comma(self, propose):
+        _, mapping = propose("Student ID;Quiz 1 /10;Quiz 2 /20\na;7,5;EX\nb;10;12,5\n")
+        (entry,) = mapping["unpivot"]
+        assert [bool(re.search(entry["columns"], name)) for name in ("Quiz 1 /10", "Quiz 2 /20")] == [True, True]
+        assert (mapping["decimal"], "activity" in mapping["columns"]) == (",", False)
+
     def test_a_row_of_maximums_is_taken_as_such(self, propose):
         table = "Student,ID,Work (4471),Work (4472)\nPoints Possible,,10,20\nAda Lovelace,1,9,18\n"
         _, mapping = propose(table)

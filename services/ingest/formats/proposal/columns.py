@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -39,7 +40,9 @@ class _Rule:
 
 
 def _any_text(profile: Profile) -> bool:
-    return bool(profile.filled) and not profile.mostly(Looks.TIME) and not profile.is_time
+    # A name with a maximum, such as `Quiz 1 /10`, is that of a column of points.
+    has_maximum = re.search(r"/ ?\d+(?:[.,]\d+)?$", profile.name) is not None
+    return bool(profile.filled) and not profile.mostly(Looks.TIME) and not profile.is_time and not has_maximum
 
 
 def _is_id(profile: Profile) -> bool:

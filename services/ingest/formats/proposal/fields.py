@@ -190,6 +190,9 @@ class _Assembly:
         if wide.companions:
             entry["with"] = dict(wide.companions)
         self._set("unpivot", [entry], f"each of {names}{more} becomes a row: {wide.why}")
+        commas = [cell for profile in wide.columns for cell in profile.some(Looks.COMMA_NUMBER)]
+        if commas and (wide.has_maximum or wide.is_percent):
+            self._set("decimal", ",", f"as in {commas[0]}")
         if wide.is_percent:
             self._set("scale", "percent", "the cells are percentages")
         elif not wide.has_maximum and (rows := self._cells_like(_MAXIMUM_ROW)):
