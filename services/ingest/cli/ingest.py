@@ -13,7 +13,7 @@ from rich.rule import Rule
 
 from services.common.command_line import BAD_INPUT, fail
 from services.common.rpc.addresses import is_loopback
-from services.common.rpc.calls import api_key_from
+from services.common.rpc.calls import ApiKeyFile, Insecure, api_key_from
 from services.common.tables.lines import FileUnusableError
 from services.ingest.cli.file_options import FileOptions
 from services.ingest.cli.learner_options import LearnerOptions
@@ -67,9 +67,6 @@ _Resume = Annotated[
     bool, typer.Option("--resume", help="Continue an interrupted load of the same files in this folder.")
 ]
 _Target = Annotated[str, typer.Option(envvar="CAIRN_TARGET_INGEST", help="host:port of the ingest service.")]
-_ApiKeyFile = Annotated[
-    Path | None, typer.Option(help="File with the tenant's API key; without it, the variable CAIRN_API_KEY.")
-]
 _Source = Annotated[
     str,
     typer.Option(
@@ -98,8 +95,9 @@ _Limit = Annotated[
 _Streams = Annotated[int, typer.Option(min=1, max=64, help="Requests in flight at once.")]
 _PatienceS = Annotated[float, typer.Option(min=0, help="Seconds to retry while the service or Kafka is unavailable.")]
 _SummaryFile = Annotated[Path | None, typer.Option("--json", help="Also write the summary to this file.")]
-_Tls = Annotated[bool, typer.Option("--tls", help="Use TLS to the service.")]
-_Insecure = Annotated[bool, typer.Option("--insecure", help="Send the API key to another machine without TLS.")]
+_Tls = Annotated[
+    bool, typer.Option("--tls", hidden=True, help="Use TLS to this machine, too. Others are always called with TLS.")
+]
 
 
 @app.command("load", epilog="Example: cairn ingest load term1.csv.gz term2.csv.gz --mapping gradebook.yaml")
@@ -115,7 +113,7 @@ def load_files(
     dry_run: _DryRun = False,
     resume: _Resume = False,
     target: _Target = "127.0.0.1:50051",
-    api_key_file: _ApiKeyFile = None,
+    api_key_file: ApiKeyFile = None,
     source: _Source = "",
     problems: _Problems = None,
     limit: _Limit = None,
@@ -123,7 +121,7 @@ def load_files(
     patience_s: _PatienceS = 60.0,
     summary_file: _SummaryFile = None,
     tls: _Tls = False,
-    insecure: _Insecure = False,
+    insecure: Insecure = False,
 ) -> None:
     """Load files of events through the ingest service, one after the other.
 
@@ -154,7 +152,7 @@ def load_files(
     if dry_run:
         failure = _check(loads, learners, console)
     else:
-        _require_tls(target, tls=tls, insecure=insecure)
+        tls = tls or not (insecure or is_loopback(target))
         service = Service(target, api_key_from(api_key_file), tls=tls, patience_s=patience_s, streams=streams)
         failure = _publish(loads, learners, service, console)
     if summary_file is not None:
@@ -200,14 +198,6 @@ def _learners(aliases: Path | None, suppress: Path | None, *, write: bool) -> Le
         return None
     unmatched_of = (lambda file: Path(f"{name_here(file)}.unmatched.ndjson")) if write else None
     return LearnerOptions(aliases, suppress, unmatched_of)
-
-
-def _require_tls(target: str, *, tls: bool, insecure: bool) -> None:
-    if not (tls or insecure or is_loopback(target)):
-        fail(
-            f"--target {target} is another machine and there is no TLS: add --tls, or --insecure to accept it",
-            BAD_INPUT,
-        )
 
 
 def _keep_what_is_read(
