@@ -141,8 +141,7 @@ def _train(
     except BrokerUnavailableError as error:
         fail(f"error: {error}. Start it, or name another in CAIRN_KAFKA", FAILED)
     except StateUnavailableError as error:
-        remedy = "name another in CAIRN_REDIS, or set it to nothing to train on events as they are stamped"
-        fail(f"error: {error}. Start it, {remedy}", FAILED)
+        fail(f"error: {error}. To train on events as they are stamped in the log, set CAIRN_REDIS to nothing", FAILED)
     except (
         LookupError,
         EpochUnusableError,
