@@ -54,7 +54,7 @@ def trainer(
     settings = training_settings()
 
     async def restamp_of(span: LogSpan) -> Restamp | None:
-        if not settings.redis:
+        if not settings.redis_url:
             return None
         async with stored_epochs(settings.redis_url) as epochs:
             found = await restamp_to_train_with(epochs, span.log_identity, span.end_offsets)
