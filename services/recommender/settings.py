@@ -28,6 +28,10 @@ class BundleSettings(KafkaSettings, TenantsSettings):
     )
 
 
+class TrainingSettings(BundleSettings, RedisSettings):
+    """Training, which stamps events again as the current epoch does; as they are stamped, where Redis is empty."""
+
+
 class FoldSettings(BundleSettings, RedisSettings):
     """Folding the log into Redis, live or in a replay."""
 

@@ -17,10 +17,10 @@ from services.ingest.settings import IngestSettings
 from services.recommender.cli.epochs import app as epochs_app
 from services.recommender.cli.train import app as train_app
 from services.recommender.settings import (
-    BundleSettings,
     FoldSettings,
     LagSettings,
     RecommenderServerSettings,
+    TrainingSettings,
     WorkerSettings,
 )
 from tests.chart.rendering import MATRIX, Container, case, containers, objects, pod_templates
@@ -34,7 +34,7 @@ SETTINGS: dict[str, type[BaseSettings]] = {
     "worker": WorkerSettings,
     "lag": LagSettings,
     "topics": KafkaSettings,
-    "train": BundleSettings,
+    "train": TrainingSettings,
     "replay": FoldSettings,
     "switch": FoldSettings,
     "prune": FoldSettings,

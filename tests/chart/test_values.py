@@ -19,10 +19,10 @@ from services.catalog.settings import CatalogSettings
 from services.common.kafka.topics import load_declarations
 from services.ingest.settings import IngestSettings
 from services.recommender.settings import (
-    BundleSettings,
     FoldSettings,
     LagSettings,
     RecommenderServerSettings,
+    TrainingSettings,
     WorkerSettings,
 )
 from tests.chart.rendering import CHART, MATRIX, ROOT, chart, containers, merged, objects, render
@@ -36,7 +36,7 @@ ROLES: dict[str, type[BaseSettings] | None] = {
     "worker": WorkerSettings,
     "lag": LagSettings,
     "topics": None,
-    "train": BundleSettings,
+    "train": TrainingSettings,
     "replay": FoldSettings,
     "test": None,
 }

@@ -170,7 +170,10 @@ def test_csv_has_a_row_per_learner_and_skill_with_the_platform_s_ids(district):
     ]
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert "4 rows in 1 file(s)" in result.stdout
-    assert "of the learners in people.csv 1 have no state; 1 others have" in result.stderr
+    assert (
+        "1 of the learners in people.csv have no state; 1 who are not in it appear under their pseudonyms"
+        in result.stderr
+    )
     assert "left out 1 learner(s) of whom what is stored is damaged: XXXX" in result.stderr
     summary = json.loads((district / "summary.json").read_text())
     assert (summary["rows"], summary["without_state"], summary["pseudonyms"]) == (4, 1, 1)

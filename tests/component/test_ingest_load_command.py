@@ -120,6 +120,24 @@ def test_files_with_the_same_name_keep_their_own_progress(load, service, tmp_pat
     assert sorted(Counter(one.learner_id for one in service.came).items()) == [("term1", 1_200), ("term2", 1_200)]
 
 
+@pytest.mark.parametrize(
+    ("options", "tls"),
+    [
+        (["--target", "127.0.0.1:50051"], False),
+        (["--target", "ingest.example:443"], True),
+        (["--target", "ingest.example:443", "--insecure"], False),
+        (["--target", "127.0.0.1:50051", "--tls"], True),
+        (["--target", "ingest.example:443", "--tls", "--insecure"], True),
+    ],
+    ids=["this machine", "another", "another, insecure", "this machine, as asked", "another, as earlier releases"],
+)
+def test_other_machines_are_called_with_tls_as_by_every_command(load, service, tmp_path, monkeypatch, options, tls):
+    asked = []
+    monkeypatch.setattr(cli_load, "grpc_publisher", lambda *_, **settings: asked.append(settings["tls"]) or service)
+    assert load(table(tmp_path / "a.csv", ["ada,q1,1"]), *options).exit_code == 0
+    assert asked == [tls]
+
+
 def test_a_file_without_rows_is_counted_too(load, service, tmp_path):
     result = load(table(tmp_path / "a.csv", []), "--json", "summary.json")
     assert result.exit_code == 0

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.common.kafka.connection import SpanPart
 from services.common.kafka.envelope import PROTOBUF, record_key
 from services.ingest.domain.kinds.assessment import Assessment, SkillsFrom, stamp
 from services.ingest.domain.kinds.correction import Correction, Void
 from services.ingest.domain.submission import AcceptedEvent, Instant
 from services.ingest.wire.records import learner_event_value
+from services.recommender.adapters.kafka import training_log
 from services.recommender.application.ports.catalog import CatalogTags
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.ports.learners import LearnerKey
@@ -22,7 +24,8 @@ from services.recommender.application.ports.record_spill import SpilledRecord
 from services.recommender.application.state.epochs import EpochUnusableError, digest_epoch
 from services.recommender.application.state.fold_events import FoldEvents
 from services.recommender.application.state.replays import begin_replay
-from services.recommender.application.state.restamps import restamp_of
+from services.recommender.application.state.restamps import restamp_of, restamp_to_train_with
+from services.recommender.application.training.collect import LogSpan
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import TracingParameters
 from services.recommender.domain.learner.restamp import Restamp, RestampedEvents, assessed_skills_id
@@ -263,6 +266,41 @@ async def test_an_epoch_whose_skills_were_lost_is_folded_by_nobody(states, log, 
     with pytest.raises(EpochUnusableError, match="epoch 2 takes skills from the catalog of version 12/4") as refused:
         await restamp_of(states, meta)
     assert "cairn replay --restamp" in str(refused.value)
+
+
+async def test_training_stamps_events_as_the_next_replay_that_says_nothing(states, log):
+    identity, ends = await log.identity(), {0: 3}
+    assert await restamp_to_train_with(states, identity, ends) is None
+    first = await begun(states, log, 2, WITHOUT_SKILLS)
+    assert await restamp_to_train_with(states, identity, ends) is None
+    await built(states, 2)
+    stamped, restamp = await restamp_to_train_with(states, identity, {0: 4})
+    assert stamped == first.restamp
+    assert restamp == await restamp_of(states, await begun(states, log, 3))
+    # Another log is restamped up to its end.
+    _, restamp = await restamp_to_train_with(states, "another/1", {0: 6})
+    assert restamp.before == {0: 6}
+
+
+async def test_training_reads_the_events_that_the_fold_of_the_epoch_decodes(monkeypatch):
+    records = log_of([answered(), answered(skills=["area"]), answered("q", activity="quiz-1"), answered()], UNTAGGED)
+    restamp = Restamp(WITHOUT_SKILLS, {TENANT: TAGGED}, {0: 3})
+    (batch,) = await RecordDecoder(1, restamp=restamp).decode({0: records})
+    ((_, folded_events),) = batch.learners.values()
+
+    async def read_span(*_, **__):
+        yield SpanPart(records, 4)
+
+    async def restamp_asked(span):
+        assert span.end_offsets == {0: 4}
+        return restamp
+
+    monkeypatch.setattr(training_log, "read_span", read_span)
+    log = training_log.KafkaTrainingLog(None, restamp_of=restamp_asked)
+    read = [batch async for batch in log.batches(LogSpan("log/1", {0: 0}, {0: 4}))]
+    events = [logged.event for part in read for logged in part.events]
+    assert events == [event for _, event in folded_events]
+    assert [event.skills for event in events] == [("fractions",), ("area",), ("ratios", "decimals"), ()]
 
 
 def test_ids_of_skills_tell_catalogs_apart():

@@ -114,6 +114,11 @@ async def test_quarantined_learners_are_a_problem_with_the_remedy_and_their_reco
     assert "riverbend/F" not in problem
     assert "cairn learner repair --all --epoch 2" in problem
     assert status.current.partitions[0].quarantined == 2
+    assert orjson.loads(status_as_json(status))["epochs"][0]["quarantined"] == 2
+    (total,) = [line.split() for line in printed(status).splitlines() if line.split()[:1] == ["all"]]
+    assert total == ["all", "0", "7", "1", "0", "0", "0", "0", "2"]
+    assert "rantine" in printed(status)
+    assert "rantine" not in printed(await reader()({}))
 
 
 async def test_lag_is_the_number_of_records_after_the_positions():

@@ -254,7 +254,6 @@ def test_a_log_loaded_twice_has_the_same_ids(shared_ingest, tmp_path):
         (None, [], {}, "No such file"),
         ("", [], {"CAIRN_API_KEY": ""}, "set CAIRN_API_KEY"),
         ("", ["--api-key-file", "none"], {}, "cannot be read"),
-        ("", ["--target", "ingest.example:443"], {}, "add --tls"),
         ("", ["--rejected", "no/such/folder"], {}, "no/such/folder cannot be used: No such file"),
     ],
 )

@@ -27,6 +27,7 @@ from services.recommender.application.state.epochs import digest_epoch
 from services.recommender.application.state.fold_events import FoldEvents
 from services.recommender.bootstrap import worker as bootstrap_worker
 from services.recommender.cli.epochs import app
+from services.recommender.cli.train import app as train_app
 from services.recommender.cli.unresolved import app as unresolved_app
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
@@ -150,6 +151,13 @@ def unresolved():
     return result.exit_code, result.output
 
 
+def trained(folder):
+    """The exit code, what was said, and how many skills the tenant's responses of the newest training have."""
+    result = CliRunner().invoke(train_app, ["train", "--json", str(folder / "trained.json")])
+    summary = json.loads((folder / "trained.json").read_text())
+    return result.exit_code, result.output, summary["tenants"][TENANT]["counts"]["skills"]
+
+
 async def digest_as_if(records):
     """The digest of an epoch of these records, folded in memory."""
     states = MemoryStates()
@@ -163,7 +171,7 @@ async def digest_as_if(records):
 
 @pytest.mark.usefixtures("log")
 def test_a_replay_makes_events_evidence_of_skills_that_their_items_were_tagged_with_later(
-    cairn, fresh_kafka_broker, client
+    cairn, fresh_kafka_broker, client, tmp_path
 ):
     """Learners of the fixture's log have skills; this one answered items of which the catalog knew nothing."""
     broker, untagged = fresh_kafka_broker.connection, {"skills": [], "skills_from": events_pb2.SKILLS_FROM_NONE}
@@ -189,7 +197,12 @@ def test_a_replay_makes_events_evidence_of_skills_that_their_items_were_tagged_w
     assert (code, "contradict each other" in said) == (2, True), said
     client.set("cairn:current-epoch", 2)
     assert "every response is evidence of a skill" in unresolved()[1]
+    code, said, skills = trained(tmp_path)
+    assert (code, "events without skills restamped by catalog 1/0, as in the current epoch" in said) == (0, True), said
+    assert skills == 7 + 2
     client.delete("cairn:2:skills")
+    code, said, _ = trained(tmp_path)
+    assert (code, "the state store has lost them" in said) == (1, True), said
     code, said = cairn("epoch", "snapshot", "2", "epoch-2.cairn")
     assert (code, "the state store has lost them" in said) == (2, True), said
 

@@ -12,6 +12,7 @@ from kafka import KafkaProducer
 from typer.testing import CliRunner
 
 from cairn.v1 import events_pb2
+from deploy.processes import free_port
 from services.common.auth.identity import pseudonym
 from services.common.kafka.connection import BrokerUnavailableError, TopicMissingError
 from services.common.kafka.envelope import LEARNER_EVENTS, record_key
@@ -75,6 +76,7 @@ def district(*, learners: int = 120, tenant: str = "riverbend"):
 def run(fresh_kafka_broker, tmp_path, monkeypatch):
     monkeypatch.setenv("CAIRN_KAFKA", fresh_kafka_broker.connection.bootstrap_servers)
     monkeypatch.setenv("CAIRN_KAFKA_FETCH_WAIT_MS", "10")
+    monkeypatch.setenv("CAIRN_REDIS", "")
     monkeypatch.setenv("CAIRN_BUNDLES", str(tmp_path / "bundles"))
     return lambda *arguments: CliRunner().invoke(app, ["train", *arguments])
 
@@ -213,6 +215,15 @@ def test_an_unreachable_broker_is_reported_with_a_remedy(run, fresh_kafka_broker
     assert result.exit_code == 1
     assert "cannot be reached" in result.stderr
     assert "CAIRN_KAFKA" in result.stderr
+
+
+def test_an_unreachable_redis_is_reported_with_the_way_to_do_without(run, fresh_kafka_broker, monkeypatch):
+    publish(fresh_kafka_broker, district(learners=2))
+    monkeypatch.setenv("CAIRN_REDIS", f"redis://127.0.0.1:{free_port()}/0")
+    result = run()
+    assert result.exit_code == 1
+    assert "cannot be reached" in result.stderr or "did not answer" in result.stderr
+    assert "To train on events as they are stamped in the log, set CAIRN_REDIS to nothing" in result.stderr
 
 
 async def test_records_after_the_end_that_was_seen_are_not_read(fresh_kafka_broker):

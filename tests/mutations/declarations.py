@@ -1265,4 +1265,31 @@ MUTATIONS = (
         "tests/unit/test_answer_record.py::test_no_more_answers_are_said_to_be_right_in_a_row_than_were",
         short=True,
     ),
+    Mutation(
+        "export the events of every tenant",
+        "A tenant's export, and its list of untagged items, hold what learners of others did.",
+        (
+            Edit(
+                "services/recommender/adapters/kafka/event_rows.py",
+                "[record for record in part.records if _is_of(tenant, record.key)]",
+                "list(part.records)",
+            ),
+        ),
+        "tests/component/test_event_rows.py::"
+        "test_an_export_has_only_the_tenant_s_own_records_and_loads_no_keys_of_others",
+        short=True,
+    ),
+    Mutation(
+        "train on every event with the skills of the current epoch",
+        "Training fits what no epoch folds: events after the replay count with skills that they do not have there.",
+        (
+            Edit(
+                "services/recommender/adapters/kafka/training_log.py",
+                "restamp is None or record.offset >= restamp.before.get(record.partition, 0)",
+                "restamp is None",
+            ),
+        ),
+        "tests/component/test_restamp.py::test_training_reads_the_events_that_the_fold_of_the_epoch_decodes",
+        short=True,
+    ),
 )

@@ -14,7 +14,27 @@ from services.ingest.domain.submission import Instant, Submission, SubmittedBody
 
 COMPARED_MAX = 2_000_000
 SKILLS_MAX = 10_000
+ITEMS_MAX = 10_000
 _HASH_MASK = 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogTags:
+    """What the catalog has of a tenant.
+
+    Attributes:
+        skills: the ids of its skills.
+        assessing: the ids of its resources that assess a skill, which events of this item or activity then get.
+        not_asked: why it was not asked, with the remedy; empty: it was.
+    """
+
+    skills: frozenset[str] = frozenset()
+    assessing: frozenset[str] = frozenset()
+    not_asked: str = ""
+
+    def tags(self, item: str, activity: str) -> bool:
+        """Whether an event that names no skill gets one."""
+        return normalised_id(item) in self.assessing or normalised_id(activity) in self.assessing
 
 
 @dataclass(slots=True)
@@ -22,9 +42,12 @@ class FileFigures:
     """Counts of the events of a file, before anything checked them.
 
     Attributes:
+        catalog: to which skills, items and activities are compared.
         acts: the events.
         skills: how many assessments name each skill; of the first 10,000 skills.
         without_skills: assessments that name no skill.
+        untagged: those of them that the catalog gives no skill either.
+        untagged_items: how many of those are of each item, or activity without an item; of the first 10,000.
         undated: events without a time.
         first_at: the earliest time; None when there is none.
         last_at: the latest time; None when there is none.
@@ -33,9 +56,12 @@ class FileFigures:
         differing: events that differ from every earlier one with the same id, or of the same act.
     """
 
+    catalog: CatalogTags
     acts: int = 0
     skills: Counter[str] = field(default_factory=Counter)
     without_skills: int = 0
+    untagged: int = 0
+    untagged_items: Counter[str] = field(default_factory=Counter)
     undated: int = 0
     first_at: Instant | None = None
     last_at: Instant | None = None
@@ -51,6 +77,11 @@ class FileFigures:
         """How many learners there are."""
         return len(self._learners)
 
+    @property
+    def unknown_skills(self) -> Counter[str]:
+        """Those of `skills` that the catalog does not have."""
+        return Counter({name: n for name, n in self.skills.items() if normalised_id(name) not in self.catalog.skills})
+
     def watch(self, rows: Iterable[FileRow]) -> Iterator[FileRow]:
         """The rows of a file, which are counted as they pass."""
         for row in rows:
@@ -63,10 +94,11 @@ class FileFigures:
         self._learners.add(hash(normalised_id(submission.learner_id)))
         body, at = submission.body, submission.occurred_at
         if isinstance(body, Assessment):
-            self.without_skills += not body.skills
             for skill in body.skills:
                 if skill in self.skills or len(self.skills) < SKILLS_MAX:
                     self.skills[skill] += 1
+            if not body.skills:
+                self._count_without_skills(body)
         if at is None:
             self.undated += 1
         else:
@@ -74,6 +106,15 @@ class FileFigures:
             self.last_at = at if self.last_at is None or at > self.last_at else self.last_at
         if body is not None and self.acts <= COMPARED_MAX:
             self._compare(submission, body)
+
+    def _count_without_skills(self, body: Assessment) -> None:
+        self.without_skills += 1
+        if self.catalog.not_asked or self.catalog.tags(body.item, body.activity):
+            return
+        self.untagged += 1
+        name = body.item or body.activity
+        if name in self.untagged_items or len(self.untagged_items) < ITEMS_MAX:
+            self.untagged_items[name] += 1
 
     def _compare(self, submission: Submission, body: SubmittedBody) -> None:
         if submission.event_id:

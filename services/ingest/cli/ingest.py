@@ -13,8 +13,10 @@ from rich.rule import Rule
 
 from services.common.command_line import BAD_INPUT, fail
 from services.common.rpc.addresses import is_loopback
-from services.common.rpc.calls import api_key_from
+from services.common.rpc.calls import ApiKeyFile, Insecure, api_key_from
 from services.common.tables.lines import FileUnusableError
+from services.ingest.application.file_figures import CatalogTags
+from services.ingest.cli.catalog_option import TargetCatalog, catalog_tags
 from services.ingest.cli.file_options import FileOptions
 from services.ingest.cli.learner_options import LearnerOptions
 from services.ingest.cli.load import Failure, FileLoad, Service, name_here
@@ -67,9 +69,6 @@ _Resume = Annotated[
     bool, typer.Option("--resume", help="Continue an interrupted load of the same files in this folder.")
 ]
 _Target = Annotated[str, typer.Option(envvar="CAIRN_TARGET_INGEST", help="host:port of the ingest service.")]
-_ApiKeyFile = Annotated[
-    Path | None, typer.Option(help="File with the tenant's API key; without it, the variable CAIRN_API_KEY.")
-]
 _Source = Annotated[
     str,
     typer.Option(
@@ -98,8 +97,9 @@ _Limit = Annotated[
 _Streams = Annotated[int, typer.Option(min=1, max=64, help="Requests in flight at once.")]
 _PatienceS = Annotated[float, typer.Option(min=0, help="Seconds to retry while the service or Kafka is unavailable.")]
 _SummaryFile = Annotated[Path | None, typer.Option("--json", help="Also write the summary to this file.")]
-_Tls = Annotated[bool, typer.Option("--tls", help="Use TLS to the service.")]
-_Insecure = Annotated[bool, typer.Option("--insecure", help="Send the API key to another machine without TLS.")]
+_Tls = Annotated[
+    bool, typer.Option("--tls", hidden=True, help="Use TLS to this machine, too. Others are always called with TLS.")
+]
 
 
 @app.command("load", epilog="Example: cairn ingest load term1.csv.gz term2.csv.gz --mapping gradebook.yaml")
@@ -115,7 +115,8 @@ def load_files(
     dry_run: _DryRun = False,
     resume: _Resume = False,
     target: _Target = "127.0.0.1:50051",
-    api_key_file: _ApiKeyFile = None,
+    target_catalog: TargetCatalog = "",
+    api_key_file: ApiKeyFile = None,
     source: _Source = "",
     problems: _Problems = None,
     limit: _Limit = None,
@@ -123,7 +124,7 @@ def load_files(
     patience_s: _PatienceS = 60.0,
     summary_file: _SummaryFile = None,
     tls: _Tls = False,
-    insecure: _Insecure = False,
+    insecure: Insecure = False,
 ) -> None:
     """Load files of events through the ingest service, one after the other.
 
@@ -134,9 +135,8 @@ def load_files(
     Rows are counted as new, unchanged (loaded before), revised (`revises` is true, and the row differs from the one
     loaded before), conflicts (it differs without `revises`; not written), rejected, and left out by the mapping.
 
-    Exit codes: 0, all events were taken or left out. 1, some rows were rejected or are conflicts: they are in the file
-    of problems, with line and reasons. 2, a file, its mapping or an option is unusable. 3, the service was unavailable
-    or refused. 130, interrupted.
+    Exit codes: 0, all events were taken or left out. 1, some rows were rejected or conflict: see the file of problems.
+    2, a file, its mapping or an option is unusable. 3, the service was unavailable or refused. 130, interrupted.
     """
     console = Console(highlight=False)
     try:
@@ -146,19 +146,19 @@ def load_files(
         options = [options_for(file, read, time_zone, console) for file in files]
     except FileUnusableError as error:
         fail(str(error), BAD_INPUT)
+    catalog = catalog_tags(target_catalog, api_key_file, insecure=insecure)
     if preview:
-        _preview(files, options, console)
+        _preview(files, options, catalog, console)
         return
-    loads = _loads_of(files, options)
+    loads = _loads_of(files, options, catalog)
     _keep_what_is_read(loads, mapping, learners, summary_file)
     if dry_run:
         failure = _check(loads, learners, console)
     else:
-        _require_tls(target, tls=tls, insecure=insecure)
+        tls = tls or not (insecure or is_loopback(target))
         service = Service(target, api_key_from(api_key_file), tls=tls, patience_s=patience_s, streams=streams)
         failure = _publish(loads, learners, service, console)
-    if summary_file is not None:
-        _write_summary(summary_file, loads, learners)
+    _write_summary(summary_file, loads, learners)
     if failure is not None:
         fail(failure.message, failure.code)
     if any(load.progress.not_taken for load in loads):
@@ -188,11 +188,11 @@ def propose(
     typer.echo(proposed, nl=False)
 
 
-def _loads_of(files: Sequence[Path], options: Sequence[FileOptions]) -> list[FileLoad]:
+def _loads_of(files: Sequence[Path], options: Sequence[FileOptions], catalog: CatalogTags) -> list[FileLoad]:
     names = [name_here(file) for file in files]
     if repeated := sorted({str(file) for file, name in zip(files, names, strict=True) if names.count(name) > 1}):
         fail(f"{', '.join(repeated)} is given more than once: name each file once", BAD_INPUT)
-    return [FileLoad(file, read, first=file is files[0]) for file, read in zip(files, options, strict=True)]
+    return [FileLoad(file, read, catalog, first=file is files[0]) for file, read in zip(files, options, strict=True)]
 
 
 def _learners(aliases: Path | None, suppress: Path | None, *, write: bool) -> LearnerOptions | None:
@@ -200,14 +200,6 @@ def _learners(aliases: Path | None, suppress: Path | None, *, write: bool) -> Le
         return None
     unmatched_of = (lambda file: Path(f"{name_here(file)}.unmatched.ndjson")) if write else None
     return LearnerOptions(aliases, suppress, unmatched_of)
-
-
-def _require_tls(target: str, *, tls: bool, insecure: bool) -> None:
-    if not (tls or insecure or is_loopback(target)):
-        fail(
-            f"--target {target} is another machine and there is no TLS: add --tls, or --insecure to accept it",
-            BAD_INPUT,
-        )
 
 
 def _keep_what_is_read(
@@ -233,11 +225,11 @@ def _is_same_file(one: Path, other: Path) -> bool:
     return one.absolute() == other.absolute() or (one.exists() and other.exists() and one.samefile(other))
 
 
-def _preview(files: Sequence[Path], options: Sequence[FileOptions], console: Console) -> None:
+def _preview(files: Sequence[Path], options: Sequence[FileOptions], catalog: CatalogTags, console: Console) -> None:
     try:
         wrong = 0
         for file, read in zip(files, options, strict=True):
-            wrong += print_preview(file, read, console)
+            wrong += print_preview(file, read, catalog, console)
             if read.learners is not None:
                 read.learners.print_counts(file, console)
     except FileUnusableError as error:
@@ -280,7 +272,9 @@ def _print_result(
     load.print_warnings(console)
 
 
-def _write_summary(path: Path, loads: Sequence[FileLoad], learners: LearnerOptions | None) -> None:
+def _write_summary(path: Path | None, loads: Sequence[FileLoad], learners: LearnerOptions | None) -> None:
+    if path is None:
+        return
     parts = [
         load.summary() | ({} if learners is None else learners.summary(load.file)) for load in loads if load.has_counts
     ]

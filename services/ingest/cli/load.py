@@ -23,7 +23,7 @@ from services.ingest.adapters.grpc_publisher import grpc_publisher
 from services.ingest.adapters.load_progress_file import LoadProgressFile, ProgressUnusableError, fingerprint_of
 from services.ingest.adapters.rejected_rows_file import RejectedRowsFile
 from services.ingest.application.check import CheckingPublisher
-from services.ingest.application.file_figures import FileFigures
+from services.ingest.application.file_figures import CatalogTags, FileFigures
 from services.ingest.application.file_ordinals import with_ordinals
 from services.ingest.application.load import LoadProgress, Reject, load
 from services.ingest.application.ports import FieldReason, FileRow, Publisher, PublisherUnavailableError
@@ -85,11 +85,18 @@ class FileLoad:
         written: the files that it writes: rejected rows, and its progress.
     """
 
-    def __init__(self, file: Path, options: FileOptions, *, first: bool) -> None:
-        """Args: the file, how to read it, and whether it is the first of several that share a file of problems."""
+    def __init__(self, file: Path, options: FileOptions, catalog: CatalogTags, *, first: bool) -> None:
+        """Prepare.
+
+        Args:
+            file: the file.
+            options: how to read it.
+            catalog: to which its skills, items and activities are compared.
+            first: whether it is the first of several that share a file of problems.
+        """
         self.file = file
         self.progress = LoadProgress()
-        self.figures = FileFigures()
+        self.figures = FileFigures(catalog)
         self.passed_over = 0
         self._options = options
         self._problems = FirstProblems()

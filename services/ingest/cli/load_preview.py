@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from services.ingest.application.check import CheckingPublisher
-from services.ingest.application.file_figures import FileFigures
+from services.ingest.application.file_figures import CatalogTags, FileFigures
 from services.ingest.application.ports import FieldReason, LeftOutRow, Row, UnreadableRow
 from services.ingest.cli.file_options import FileOptions
 from services.ingest.cli.load_figures import figures_for_people
@@ -46,8 +46,14 @@ class FirstProblems:
             )
 
 
-def print_preview(file: Path, options: FileOptions, console: Console) -> int:
-    """Show the first rows as events, and what is wrong with the first thousand.
+def print_preview(file: Path, options: FileOptions, catalog: CatalogTags, console: Console) -> int:
+    """Show the first rows as events, and what the first thousand hold and what is wrong with them.
+
+    Args:
+        file: the file.
+        options: how to read it.
+        catalog: to which its skills, items and activities are compared.
+        console: where to show them.
 
     Returns:
         How many of the first thousand have problems.
@@ -55,7 +61,7 @@ def print_preview(file: Path, options: FileOptions, console: Console) -> int:
     Raises:
         FileUnusableError: when the file or its mapping cannot be used.
     """
-    figures = FileFigures()
+    figures = FileFigures(catalog)
     rows = list(itertools.islice(figures.watch(options.read(file, lambda _: None)), _PREVIEW_READ))
     left_out = Counter(row.reason for row in rows if isinstance(row, LeftOutRow))
     submissions = [row.submission for row in rows if isinstance(row, Row)]

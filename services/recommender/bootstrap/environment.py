@@ -9,7 +9,13 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
 from services.common.environment import wrong_settings
-from services.recommender.settings import BundleSettings, FoldSettings, RecommenderServerSettings, StatusSettings
+from services.recommender.settings import (
+    BundleSettings,
+    FoldSettings,
+    RecommenderServerSettings,
+    StatusSettings,
+    TrainingSettings,
+)
 
 _S = TypeVar("_S", bound=BaseSettings)
 
@@ -21,6 +27,11 @@ class SettingsError(ValueError):
 def bundle_settings(environment_file: Path | None = None) -> BundleSettings:
     """The settings of the log and the bundles. Raises SettingsError."""
     return _read(BundleSettings, environment_file)
+
+
+def training_settings() -> TrainingSettings:
+    """The settings of training. Raises SettingsError."""
+    return _read(TrainingSettings, None)
 
 
 def fold_settings(environment_file: Path) -> FoldSettings:

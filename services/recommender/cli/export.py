@@ -145,10 +145,8 @@ def mastery(
     what = "rows" if assessments is None else "learners"
     typer.echo(f"{result.rows:,} {what} in {len(result.files)} file(s): {result.files[0].parent}")
     if learners is not None:
-        said = (
-            f"of the learners in {learners} {result.without_state:,} have no state; {result.pseudonyms:,} others have"
-        )
-        typer.echo(f"{said}, and appear under their pseudonyms", err=True)
+        said = f"{result.without_state:,} of the learners in {learners} have no state"
+        typer.echo(f"{said}; {result.pseudonyms:,} who are not in it appear under their pseudonyms", err=True)
     if result.skills_left_out:
         said = (
             f"left out {len(result.skills_left_out):,} skill(s) whose ids have over {SKILL_CHARACTERS_MAX} characters"

@@ -31,7 +31,8 @@ Roster = Annotated[
         dir_okay=False,
         readable=True,
         help="A learner's id per line, as your platform knows them; or a table with a header, of any kind that "
-        "`cairn ingest load` reads, with the ids in the column `learner`.",
+        "`cairn ingest load` reads, with the ids in the first of the columns "
+        f"{', '.join(LEARNER_COLUMNS[:-1])} and {LEARNER_COLUMNS[-1]} that it has.",
     ),
 ]
 Column = Annotated[

@@ -20,7 +20,10 @@ from rich.table import Table
 from services.common.command_line import BAD_INPUT, FAILED, fail
 from services.common.kafka.connection import BrokerUnavailableError
 from services.recommender.adapters.files.bundle_store import BundlesUrlInvalidError
+from services.recommender.application.ports.learners import StateUnavailableError
 from services.recommender.application.ports.models import BundleUnreadableError, BundleUnwritableError, TenantModels
+from services.recommender.application.ports.state_store import StateUrlInvalidError
+from services.recommender.application.state.epochs import EpochUnusableError
 from services.recommender.application.training.collect import ERASED, LOST, Progress
 from services.recommender.application.training.train import NothingToTrainOnError, TenantWithoutEventsError, Trained
 from services.recommender.bootstrap.environment import SettingsError
@@ -72,8 +75,11 @@ def train(
     Reads the whole log of the Kafka in CAIRN_KAFKA. Fits the difficulties of items and skills, the learner model's
     constants, collaborative filtering and the ranker. The last line is the bundle's id.
 
-    Exit codes: 1, keys of records are missing, Kafka or the bundles cannot be reached, or the log is empty. 2, an
-    argument is invalid.
+    Where the current epoch in CAIRN_REDIS restamps events (`cairn replay --restamp`), they count with the skills that
+    it gives them. Without Redis, set CAIRN_REDIS to nothing: then events count as they are stamped in the log.
+
+    Exit codes: 1, keys of records are missing, Kafka, Redis or the bundles cannot be reached, or the log is empty. 2,
+    an argument is invalid.
     """
     _train(bundles, tenant, json_file, factors=factors, accept_lost_keys=accept_lost_keys)
 
@@ -123,13 +129,26 @@ def _train(
     started_s = time.monotonic()
     try:
         with _progress() as progress:
-            trainer = wired_trainer(bundles=bundles, factors=factors, accept_lost_keys=accept_lost_keys)
+            trainer = wired_trainer(
+                bundles=bundles,
+                factors=factors,
+                accept_lost_keys=accept_lost_keys,
+                announce=lambda text: typer.echo(text, err=True),
+            )
             trained = asyncio.run(trainer.train(tenants=tenant or (), tune=tune, progress=progress))
-    except (SettingsError, BundlesUrlInvalidError, TenantWithoutEventsError) as error:
+    except (SettingsError, BundlesUrlInvalidError, StateUrlInvalidError, TenantWithoutEventsError) as error:
         fail(f"error: {error}", BAD_INPUT)
     except BrokerUnavailableError as error:
         fail(f"error: {error}. Start it, or name another in CAIRN_KAFKA", FAILED)
-    except (LookupError, NothingToTrainOnError, BundleUnreadableError, BundleUnwritableError) as error:
+    except StateUnavailableError as error:
+        fail(f"error: {error}. To train on events as they are stamped in the log, set CAIRN_REDIS to nothing", FAILED)
+    except (
+        LookupError,
+        EpochUnusableError,
+        NothingToTrainOnError,
+        BundleUnreadableError,
+        BundleUnwritableError,
+    ) as error:
         fail(f"error: {error}", FAILED)
     elapsed_s = time.monotonic() - started_s
     if json_file is not None:

@@ -44,6 +44,7 @@ def status_as_json(status: SystemStatus) -> bytes:
                 "dead_lettered": report.dead_lettered,
                 "erased": report.erased,
                 "lost": report.lost,
+                "quarantined": report.quarantined,
                 "partitions": [asdict(partition) | {"lag": partition.lag} for partition in report.partitions],
             }
             for report in status.epochs
@@ -104,37 +105,26 @@ def _epoch_line(report: EpochReport) -> Text:
 
 def _partition_table(report: EpochReport) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    headings = ("partition", "position", "end", "lag", "applied", "duplicates", "conflicts", "dead\nletters", "erased")
-    for heading in (*headings, "lost"):
+    figures = {
+        "applied": "applied",
+        "duplicates": "duplicates",
+        "conflicts": "conflicts",
+        "dead_lettered": "dead\nletters",
+        "erased": "erased",
+        "lost": "lost",
+    }
+    if report.quarantined:
+        figures["quarantined"] = "in qua-\nrantine"
+    for heading in ("partition", "position", "end", "lag", *figures.values()):
         # A figure that does not fit continues on the next line; cut off, it would be another one.
         table.add_column(heading, justify="right", overflow="fold", vertical="bottom")
     for partition in report.partitions:
-        table.add_row(
-            str(partition.partition),
-            f"{partition.position:,}",
-            _known(partition.end),
-            _known(partition.lag),
-            f"{partition.applied:,}",
-            f"{partition.duplicates:,}",
-            f"{partition.conflicts:,}",
-            f"{partition.dead_lettered:,}",
-            f"{partition.erased:,}",
-            f"{partition.lost:,}",
-        )
+        counts = (f"{getattr(partition, figure):,}" for figure in figures)
+        place = (str(partition.partition), f"{partition.position:,}", _known(partition.end), _known(partition.lag))
+        table.add_row(*place, *counts)
     table.add_section()
-    table.add_row(
-        "all",
-        "",
-        "",
-        _known(report.lag),
-        f"{report.applied:,}",
-        f"{report.duplicates:,}",
-        f"{report.conflicts:,}",
-        f"{report.dead_lettered:,}",
-        f"{report.erased:,}",
-        f"{report.lost:,}",
-        style="bold",
-    )
+    totals = (f"{getattr(report, figure):,}" for figure in figures)
+    table.add_row("all", "", "", _known(report.lag), *totals, style="bold")
     return table
 
 

@@ -6,7 +6,7 @@ server: {image: server, command: [python, -m, services.recommender, server], nee
 worker: {image: worker, command: [python, -m, services.recommender, worker], needs: [kafka, tenants, redis, bundles], serves: true, drains: true}
 lag: {image: server, command: [python, -m, services.recommender, lag], needs: [kafka, redis], serves: true}
 topics: {image: server, command: [cairn], needs: [kafka]}
-train: {image: train, command: [cairn], needs: [kafka, tenants, bundles]}
+train: {image: train, command: [cairn], needs: [kafka, tenants, redis, bundles]}
 replay: {image: worker, command: [cairn], needs: [kafka, tenants, redis, bundles]}
 test: {image: server, command: [python], needs: []}
 {{- end -}}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
 import aiokafka
@@ -14,10 +14,15 @@ from services.common.kafka.envelope import LEARNER_EVENTS
 from services.recommender.application.training.collect import ERASED as SKIPPED_ERASED
 from services.recommender.application.training.collect import LOST as SKIPPED_LOST
 from services.recommender.application.training.collect import LogBatch, LoggedEvent, LogSpan
+from services.recommender.domain.learner.restamp import Restamp
 from services.recommender.wire.events import decode_event
 from services.recommender.wire.fields import RecordInvalidError
 
 _ENCRYPTION = "encryption"
+
+
+async def _as_stamped(_span: LogSpan) -> Restamp | None:
+    return None
 
 
 class KafkaTrainingLog:
@@ -29,6 +34,7 @@ class KafkaTrainingLog:
         keys: LearnerKeys | None = None,
         *,
         accept_lost_keys: bool = False,
+        restamp_of: Callable[[LogSpan], Awaitable[Restamp | None]] = _as_stamped,
         topic: str = LEARNER_EVENTS,
         stalled_s: float = 30.0,
     ) -> None:
@@ -38,12 +44,14 @@ class KafkaTrainingLog:
             connection: the cluster.
             keys: decrypt encrypted values; None: nothing is encrypted.
             accept_lost_keys: skip records whose keys are lost, instead of refusing to go on.
+            restamp_of: how events of a span are stamped again; called before it is read.
             topic: the topic of learner events.
             stalled_s: how long to wait for a record before giving up.
         """
         self._connection = connection
         self._keys = keys
         self._accept_lost_keys = accept_lost_keys
+        self._restamp_of = restamp_of
         self._topic = topic
         self._stalled_s = stalled_s
 
@@ -66,7 +74,10 @@ class KafkaTrainingLog:
         Raises:
             BrokerUnavailableError: when the cluster cannot be reached, or stops answering.
             KeysMissingError: when keys are lost, and that was not accepted.
+
+        Also raises what `restamp_of` raises.
         """
+        restamp = await self._restamp_of(span)
         offsets = {partition: (span.begin_offsets[partition], end) for partition, end in span.end_offsets.items()}
         parts = read_span(self._connection, self._topic, offsets, stalled_s=self._stalled_s)
         try:
@@ -77,16 +88,22 @@ class KafkaTrainingLog:
                     events: list[LoggedEvent] = []
                     skipped: list[str] = []
                     for record in part.records:
-                        self._decode(record, len(offsets), events, skipped)
+                        self._decode(record, len(offsets), restamp, events, skipped)
                     yield LogBatch(events, skipped, part.done)
         finally:
             if self._keys is not None:
                 await self._keys.close()
 
     def _decode(
-        self, record: aiokafka.ConsumerRecord, partitions: int, events: list[LoggedEvent], skipped: list[str]
+        self,
+        record: aiokafka.ConsumerRecord,
+        partitions: int,
+        restamp: Restamp | None,
+        events: list[LoggedEvent],
+        skipped: list[str],
     ) -> None:
         value = record.value
+        again = None if restamp is None or record.offset >= restamp.before.get(record.partition, 0) else restamp
         try:
             if self._keys is not None:
                 value = self._keys.decrypt(record.key, value, record.headers)
@@ -95,7 +112,7 @@ class KafkaTrainingLog:
             if value is ERASED or value is LOST:
                 skipped.append(SKIPPED_ERASED if value is ERASED else SKIPPED_LOST)
                 return
-            tenant, event = decode_event(record.key, value, record.headers, record.partition, partitions)
+            tenant, event = decode_event(record.key, value, record.headers, record.partition, partitions, again)
         except ValueUnreadableError:
             skipped.append(_ENCRYPTION)
             return

@@ -149,6 +149,11 @@ class EpochReport:
         """Records whose keys are lost, which an operator accepted."""
         return sum(partition.lost for partition in self.partitions)
 
+    @property
+    def quarantined(self) -> int:
+        """Records of learners in quarantine."""
+        return sum(partition.quarantined for partition in self.partitions)
+
 
 @dataclass(frozen=True, slots=True)
 class SystemStatus:

@@ -34,6 +34,25 @@ async def restamp_of(store: EpochStore, meta: EpochMeta) -> Restamp | None:
     return Restamp(meta.restamp.events, assessed, meta.restamp.before)
 
 
+async def restamp_to_train_with(
+    store: EpochStore, log_identity: str, ends: Mapping[int, int]
+) -> tuple[EpochRestamp, Restamp] | None:
+    """How the next replay stamps events again if nothing is said about it: as the current epoch does; None: not.
+
+    Args:
+        store: the epochs.
+        log_identity: the log.
+        ends: where it ends.
+
+    Raises:
+        EpochUnusableError: when the store has lost the skills of the current epoch.
+    """
+    number = await store.current_epoch()
+    current = None if number is None else await store.get(number)
+    stamped, skills = await new_restamp(store, None, None, current, log_identity, ends)
+    return None if stamped is None or skills is None else (stamped, Restamp(stamped.events, skills, stamped.before))
+
+
 async def new_restamp(
     store: EpochStore,
     catalog: CatalogTagsReader | None,
