@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -123,6 +124,17 @@ def test_an_export_that_two_sources_recognise_is_recognised_as_both(quizbox):
         (twin / path.name).write_text(path.read_text())
     found = recognised(quizbox / "sample.csv", quizbox.parent)
     assert [source.name for source in found] == ["another-quizbox", "quizbox"]
+
+
+def test_a_source_without_a_sign_names_the_one_that_its_samples_are_recognised_as(quizbox):
+    twin = quizbox.parent / "another-quizbox"
+    shutil.copytree(quizbox, twin)
+    changed(twin, "source.yaml", "[Pupil number, Quiz, Out of, Finished]", "[]")
+    source = source_named("another-quizbox", quizbox.parent)
+    said = "sample.csv is recognised as quizbox, and notes.md does not say so"
+    assert list(problems_of(source, read_samples(source))) == [said]
+    changed(twin, "notes.md", "Traps\n", "Traps\n- Load this or `quizbox`, not both.\n")
+    assert list(problems_of(source, read_samples(source))) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00\xff", b"a,b\n1,2\n", b"PK\x03\x04", b"PAR1"])

@@ -99,11 +99,14 @@ def problems_of(source: Source, reading: Reading) -> Iterator[str]:
         yield "two events have the same id, so that one of them would be lost"
     if reading.ids != read_samples(source).ids:
         yield "loading the samples again gives other events"
-    own = [source.name] if source.recognised_by else []
     for path in source.sample_paths():
         found = [other.name for other in recognised(path, source.folder.parent)]
-        if source.recognised_by and found != own:
+        if source.recognised_by and found != [source.name]:
             yield f"{path.name} is recognised as {', '.join(found) or 'nothing'}"
+        elif not source.recognised_by and (
+            unnamed := [name for name in found if f"`{name}`" not in _notes_of(source.folder)]
+        ):
+            yield f"{path.name} is recognised as {', '.join(unnamed)}, and notes.md does not say so"
 
 
 def report_line(source: Source, reading: Reading) -> str:
@@ -123,8 +126,12 @@ def _folder_problems(folder: Path) -> Iterator[str]:
             yield f"{name} is missing"
     if not list(folder.glob("sample*")):
         yield "there is no sample"
-    if (folder / "notes.md").is_file() and len((folder / "notes.md").read_text().splitlines()) > _NOTES_LINES_MAX:
+    if (folder / "notes.md").is_file() and len(_notes_of(folder).splitlines()) > _NOTES_LINES_MAX:
         yield f"notes.md has more than {_NOTES_LINES_MAX} lines"
+
+
+def _notes_of(folder: Path) -> str:
+    return (folder / "notes.md").read_text(encoding="utf-8")
 
 
 def _without(events: list[Submission], others: list[Submission]) -> Iterator[Submission]:

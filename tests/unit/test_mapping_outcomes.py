@@ -170,6 +170,21 @@ def test_an_id_that_a_spreadsheet_rewrote_is_never_taken_for_another(tmp_path, f
         assert submissions(rows)[0].learner_id == expected
 
 
+@pytest.mark.parametrize(("cell", "expected"), [("#0042", "0042"), ("0042", "0042"), ("#", None)])
+def test_marks_around_a_learners_id_are_not_part_of_it(tmp_path, cell, expected):
+    rows = mapped(tmp_path, f"who,quiz,got\n{cell},#q,1\n", RESULT | {"learner_id_marks": ["#"]})
+    if expected is None:
+        assert "nothing but marks" in problems(rows)[0][2]
+    else:
+        (event,) = submissions(rows)
+        assert (event.learner_id, event.body.item) == (expected, "#q")
+
+
+def test_a_letter_is_no_mark_around_an_id(tmp_path):
+    with pytest.raises(FileUnusableError, match="learner_id_marks"):
+        mapped(tmp_path, "who,quiz,got\ns1,q,1\n", RESULT | {"learner_id_marks": ["s"]})
+
+
 def test_the_remedy_for_an_id_in_scientific_notation_names_both_ways(tmp_path):
     ((_, _, reason),) = problems(mapped(tmp_path, "who,quiz,got\n1.00234E+05,q,1\n", RESULT))
     assert "export the column as text" in reason

@@ -66,6 +66,7 @@ ANY_KEYS = {
     "absent": st.lists(CELLS, max_size=2) | CELLS,
     "not_scored": st.lists(CELLS, max_size=2),
     "id_form": st.sampled_from(["as_written", "spreadsheet"]),
+    "learner_id_marks": st.lists(st.characters(), max_size=2) | CELLS,
     "skills_separator": st.sampled_from(["", ";", "/"]),
     "right": st.lists(CELLS, max_size=2),
     "scale": st.sampled_from(["points", "percent", ["percent", "fraction"], ["fraction"], [], None]),

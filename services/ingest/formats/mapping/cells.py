@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import time, timedelta
 from functools import lru_cache
 from typing import Any
@@ -80,6 +80,21 @@ def id_of_spreadsheet(value: Any) -> str:
             )
         return first + decimals
     return id_as_written(value)
+
+
+def unmarked_id(read: Callable[[Any], str], marks: Sequence[str]) -> Callable[[Any], str]:
+    """A function that reads an id without the marks around it."""
+    if not marks:
+        return read
+    signs = "".join(marks)
+
+    def unmarked(value: Any) -> str:
+        text = text_of(value).strip(signs).strip()
+        if not text:
+            raise CellError(f"is {shown(value)}, nothing but marks: write an id, or correct learner_id_marks")
+        return read(text)
+
+    return unmarked
 
 
 class Numbers:

@@ -18,6 +18,7 @@ from services.ingest.formats.mapping.cells import (
     shown,
     skills_reader,
     text_of,
+    unmarked_id,
 )
 from services.ingest.formats.mapping.model import FileMapping, in_time_zone
 from services.ingest.formats.mapping.moments import Moments, joined_moment
@@ -43,10 +44,12 @@ class FieldReaders:
         self._columns = columns
         self._absent = frozenset(mapping.absent)
         numbers = Numbers(mapping)
+        read_id = id_as_written if mapping.id_form == "as_written" else id_of_spreadsheet
         self._outcomes = Outcomes(mapping, numbers)
         self._skills = skills_reader(mapping.skills_separator)
         self._readers: dict[str, _ReadCell] = {
-            **dict.fromkeys(_IDS, id_as_written if mapping.id_form == "as_written" else id_of_spreadsheet),
+            **dict.fromkeys(_IDS, read_id),
+            "learner_id": unmarked_id(read_id, mapping.learner_id_marks),
             **dict.fromkeys(("score_min", "score_max"), numbers.number),
             **dict.fromkeys(("attempt", "hints"), numbers.count),
             "correct": self._outcomes.correct,

@@ -56,6 +56,7 @@ class FileMapping(Layout):
         absent: values that mean an empty cell.
         not_scored: values of `correct` or `score` that mean that nobody scored it, in upper or lower case.
         id_form: `spreadsheet` reads 100236.0 and 1.00234E+05 as the whole numbers that they were.
+        learner_id_marks: characters around a learner's id that are not part of it.
         skills_separator: between several skills in one cell; empty: a cell is one skill.
         right: values of `correct` for a right answer, in upper or lower case.
         wrong: the same for a wrong answer.
@@ -91,6 +92,7 @@ class FileMapping(Layout):
         "Ungraded", "Needs grading", "Requires grading", "Not attempted", "Not started", "Not submitted", "Pending",
     )  # fmt: skip
     id_form: Literal["as_written", "spreadsheet"] = "as_written"
+    learner_id_marks: Texts = ()
     skills_separator: str = ";"
     right: Texts = ("1", "1.0", "true", "t", "yes", "y", "correct", "right")
     wrong: Texts = ("0", "0.0", "false", "f", "no", "n", "incorrect", "wrong")
@@ -127,6 +129,14 @@ class FileMapping(Layout):
                     f"{pattern!r} is not a format: use {', '.join(NAMED_DATE_FORMATS)}, or a pattern of strptime such "
                     "as %d.%m.%Y"
                 )
+        return value
+
+    @field_validator("learner_id_marks")
+    @classmethod
+    def _around_ids(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for mark in value:
+            if len(mark) != 1 or mark.isalnum():
+                raise ValueError(f"{mark!r} cannot be a mark: list single characters such as '#' that ids lack")
         return value
 
     @field_validator("marks")
