@@ -25,7 +25,7 @@ class Part:
 
     Attributes:
         title: what it measures, for people.
-        figures: measures it in an empty folder with so many rows, where it has rows; its figures by name.
+        figures: measures it in an empty folder, with this number of rows where it loads a file; its figures by name.
     """
 
     title: str
@@ -105,9 +105,9 @@ def bench(
             help=f"Measure only this part, {' or '.join(PARTS)}; repeat for several. The file keeps the others."
         ),
     ] = None,
-    rows: Annotated[int, typer.Option(min=2, help="Rows of the file of the part load.")] = loading.ROWS,
+    rows: Annotated[int, typer.Option(min=50_000, help="Rows of the file of the part load.")] = loading.ROWS,
 ) -> None:
-    """Measure throughput, latency, memory and sizes; each part takes at most a minute, but `load` about six.
+    """Measure throughput, latency, memory and sizes; each part takes at most a minute, but `load` about ten.
 
     Exit code 1: the load was too slow or too large, as the last line says.
     """

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import csv
+import os
+import signal
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,9 +38,16 @@ _ITEMS = 2_000
 _SKILLS = 50
 _POINTS = 4
 _CALL_TIMEOUT_S = 30.0
-# A path that is slower than this is given up.
+# Requests of each stream that are built before a turn: more than it can send.
+_BUILT = 50
+# The two take turns, so that other work on the machine slows down both. Shorter than calls may take.
+_TURN_S = 5.0
+# What is slower than this on average is given up.
 _START_S, _ROWS_PER_S_MIN = 60.0, 1_000
 _LOOK_EVERY_S = 0.1
+# Ingest is idle once it took less than this share of a processor at each of this number of looks in a row.
+_IDLE_CPU, _IDLE_LOOKS = 0.25, 2
+_SUMMARY = "summary.json"
 
 MAPPING = f"""\
 columns:
@@ -57,14 +67,13 @@ score_max: {_POINTS}
 
 @dataclass(frozen=True, slots=True)
 class LoadFigures:
-    """A load, and the same events over gRPC: half of them before it and half after it, through the same ingest.
+    """A load, and the same events over gRPC, in turns and through the same ingest.
 
     Attributes:
         rows: of the file.
-        rows_per_s: of the whole command, from its start to its end.
+        rows_per_s: of the whole command, from its start to its end, in its turns.
+        grpc_events: published in the other turns.
         grpc_events_per_s: of PublishEvents with requests that are built before.
-        grpc_before_events_per_s: of the half before the load.
-        grpc_after_events_per_s: of the half after it.
         ratio_to_grpc: of `rows_per_s` to `grpc_events_per_s`.
         cpu_us_per_row: CPU time of the load.
         ingest_cpu_us_per_row: CPU time of ingest meanwhile.
@@ -74,9 +83,8 @@ class LoadFigures:
 
     rows: int
     rows_per_s: float
+    grpc_events: int
     grpc_events_per_s: float
-    grpc_before_events_per_s: float
-    grpc_after_events_per_s: float
     ratio_to_grpc: float
     cpu_us_per_row: float
     ingest_cpu_us_per_row: float
@@ -202,23 +210,20 @@ def measure_load(directory: Path, rows: int) -> LoadFigures:
 
 async def _measure(stack: Stack, ingest: _Process, rows: int) -> LoadFigures:
     file, mapping = write_files(rows, stack.directory)
-    events = (response.event() for response in responses(rows, "grpc"))
-    watching = asyncio.create_task(ingest.watch())
-    try:
-        before_s = await _published(stack, events, rows // 2)
-        cpu_before_s = ingest.cpu_s
-        load_s, load = await _loaded(stack, file, mapping, rows)
-        ingest_cpu_s = ingest.cpu_s - cpu_before_s
-        after_s = await _published(stack, events, rows - rows // 2)
-    finally:
-        watching.cancel()
-    rate, grpc_rate = rows / load_s, rows / (before_s + after_s)
+    async with (
+        asyncio.timeout(_START_S + 2 * rows / _ROWS_PER_S_MIN),
+        grpc.aio.insecure_channel(stack.environment["CAIRN_TARGET_INGEST"], options=CHANNEL_OPTIONS) as channel,
+    ):
+        publishing = _Publishing(channel, stack.api_key, (response.event() for response in responses(rows, "grpc")))
+        load, load_s, ingest_cpu_s = await _in_turns(stack, ingest, file, mapping, publishing)
+    if orjson.loads(file.with_name(_SUMMARY).read_bytes())["new"] != rows:
+        raise AssertionError(f"not all of {rows} rows were new: see {stack.directory}")
+    rate, grpc_rate = rows / load_s, publishing.accepted / publishing.seconds
     return LoadFigures(
         rows=rows,
         rows_per_s=rate,
+        grpc_events=publishing.accepted,
         grpc_events_per_s=grpc_rate,
-        grpc_before_events_per_s=rows // 2 / before_s,
-        grpc_after_events_per_s=(rows - rows // 2) / after_s,
         ratio_to_grpc=rate / grpc_rate,
         cpu_us_per_row=load.cpu_s / rows * 1e6,
         ingest_cpu_us_per_row=ingest_cpu_s / rows * 1e6,
@@ -227,69 +232,77 @@ async def _measure(stack: Stack, ingest: _Process, rows: int) -> LoadFigures:
     )
 
 
-async def _loaded(stack: Stack, file: Path, mapping: Path, rows: int) -> tuple[float, _Process]:
-    """Seconds of the command that loads the file, and its process."""
-    summary = file.with_name("summary.json")
-    arguments = ["ingest", "load", str(file), "--mapping", str(mapping)]
-    arguments += ["--streams", str(_STREAMS), "--json", str(summary)]
-    log = stack.directory / "load.log"
+async def _in_turns(
+    stack: Stack, ingest: _Process, file: Path, mapping: Path, publishing: _Publishing
+) -> tuple[_Process, float, float]:
+    """Run the load, stopped while the others publish. Its process, its seconds, and ingest's of CPU time meanwhile."""
+    arguments = ["ingest", "load", str(file), "--mapping", str(mapping), "--streams", str(_STREAMS)]
+    arguments += ["--json", str(file.with_name(_SUMMARY))]
+    load_s, ingest_cpu_s = 0.0, 0.0
     # It keeps its progress in its working directory.
-    command = Command("load", [*CAIRN, *arguments], log, stack.environment, stack.directory)
-    began = time.perf_counter()
-    child = Child(command)
+    child = Child(Command("load", [*CAIRN, *arguments], stack.directory / "load.log", stack.environment, file.parent))
     try:
-        process = _Process(child.pid)
-        async with asyncio.timeout(_limit_s(rows)):
-            while child.running:
-                process.look()
+        load = _Process(child.pid)
+        while child.running:
+            ingest.look()
+            began, cpu_before_s = time.perf_counter(), ingest.cpu_s
+            os.killpg(child.pid, signal.SIGCONT)
+            while child.running and time.perf_counter() - began < _TURN_S:
+                load.look()
+                ingest.look()
                 await asyncio.sleep(_LOOK_EVERY_S)
-        load_s = time.perf_counter() - began
+            if child.running:
+                os.killpg(child.pid, signal.SIGSTOP)
+            # What it has in flight belongs to its turn.
+            load_s += await ingest.idle_since() - began
+            ingest_cpu_s += ingest.cpu_s - cpu_before_s
+            await publishing.turn()
+            ingest.look()
     finally:
         child.stop()
-    if not summary.exists() or orjson.loads(summary.read_bytes())["new"] != rows:
+    if not file.with_name(_SUMMARY).exists():
         raise child.failure()
-    return load_s, process
+    return load, load_s, ingest_cpu_s
 
 
-async def _published(stack: Stack, events: Iterator[ingest_pb2.EventSubmission], count: int) -> float:
-    """Seconds to publish the next events: each learner's on one of the streams, as a load does it."""
-    streams: list[list[ingest_pb2.EventSubmission]] = [[] for _ in range(_STREAMS)]
-    for _, event in zip(range(count), events, strict=False):
-        streams[zlib.crc32(event.learner_id.encode()) % _STREAMS].append(event)
-    requests = [
-        [ingest_pb2.PublishEventsRequest(events=of[at : at + _BATCH]) for at in range(0, len(of), _BATCH)]
-        for of in streams
-    ]
-    del streams
-    async with (
-        grpc.aio.insecure_channel(stack.environment["CAIRN_TARGET_INGEST"], options=CHANNEL_OPTIONS) as channel,
-        asyncio.timeout(_limit_s(count)),
-    ):
-        stub = ingest_pb2_grpc.IngestServiceStub(channel)
-        metadata = (("authorization", f"Bearer {stack.api_key}"),)
+class _Publishing:
+    """Publishes events as a load does, each learner's on one of the streams, in requests that are built before.
+
+    Attributes:
+        accepted: how many events were accepted as new.
+        seconds: that this took.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, api_key: str, events: Iterator[ingest_pb2.EventSubmission]) -> None:
+        self.accepted, self.seconds = 0, 0.0
+        self._stub = ingest_pb2_grpc.IngestServiceStub(channel)
+        self._metadata = (("authorization", f"Bearer {api_key}"),)
+        self._events = events
+        self._filling = [ingest_pb2.PublishEventsRequest() for _ in range(_STREAMS)]
+        self._built: list[deque[ingest_pb2.PublishEventsRequest]] = [deque() for _ in range(_STREAMS)]
+
+    async def turn(self) -> None:
+        """Publish for a while, until every request is answered."""
+        self._build()
         began = time.perf_counter()
-        accepted = await asyncio.gather(*(_accepted(stub, metadata, of) for of in requests))
-        took_s = time.perf_counter() - began
-    if sum(accepted) != count:
-        raise AssertionError(f"{count - sum(accepted)} of {count} events were not accepted as new")
-    return took_s
+        await asyncio.gather(*(self._send(built, began + _TURN_S) for built in self._built))
+        self.seconds += time.perf_counter() - began
 
+    def _build(self) -> None:
+        while min(map(len, self._built)) < _BUILT and (event := next(self._events, None)) is not None:
+            stream = zlib.crc32(event.learner_id.encode()) % _STREAMS
+            filling = self._filling[stream]
+            filling.events.append(event)
+            if len(filling.events) == _BATCH:
+                self._built[stream].append(filling)
+                self._filling[stream] = ingest_pb2.PublishEventsRequest()
 
-async def _accepted(
-    stub: ingest_pb2_grpc.IngestServiceAsyncStub,
-    metadata: tuple[tuple[str, str], ...],
-    requests: Sequence[ingest_pb2.PublishEventsRequest],
-) -> int:
-    """How many events of requests, sent one after the other, were new."""
-    accepted = 0
-    for request in requests:
-        reply = await stub.PublishEvents(request, metadata=metadata, timeout=_CALL_TIMEOUT_S)
-        accepted += sum(result.status == ingest_pb2.EVENT_STATUS_ACCEPTED for result in reply.results)
-    return accepted
-
-
-def _limit_s(rows: int) -> float:
-    return _START_S + rows / _ROWS_PER_S_MIN
+    async def _send(self, built: deque[ingest_pb2.PublishEventsRequest], until: float) -> None:
+        while built and time.perf_counter() < until:
+            reply = await self._stub.PublishEvents(built.popleft(), metadata=self._metadata, timeout=_CALL_TIMEOUT_S)
+            if any(result.status != ingest_pb2.EVENT_STATUS_ACCEPTED for result in reply.results):
+                raise AssertionError("an event was not accepted as new")
+            self.accepted += len(reply.results)
 
 
 class _Process:
@@ -313,8 +326,14 @@ class _Process:
             family = [self._process, *self._process.children(recursive=True)]
             self.rss_mb = max(self.rss_mb, sum(process.memory_info().rss for process in family) / 1e6)
 
-    async def watch(self) -> None:
-        """Look again and again, until this is cancelled."""
-        while True:
-            self.look()
+    async def idle_since(self) -> float:
+        """When it last had work, once it has none."""
+        busy_at, looks = time.perf_counter(), 0
+        while looks < _IDLE_LOOKS:
+            before_s = self.cpu_s
             await asyncio.sleep(_LOOK_EVERY_S)
+            self.look()
+            looks += 1
+            if self.cpu_s - before_s > _IDLE_CPU * _LOOK_EVERY_S:
+                busy_at, looks = time.perf_counter(), 0
+        return busy_at

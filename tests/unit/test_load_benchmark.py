@@ -32,9 +32,8 @@ def test_a_load_passes_at_four_fifths_of_the_rate_below_500_mb(ratio, rss_mb, in
     figures = LoadFigures(
         rows=1_000_000,
         rows_per_s=6_000.0,
+        grpc_events=1_000_000,
         grpc_events_per_s=7_000.0,
-        grpc_before_events_per_s=7_000.0,
-        grpc_after_events_per_s=7_000.0,
         ratio_to_grpc=ratio,
         cpu_us_per_row=40.0,
         ingest_cpu_us_per_row=130.0,
