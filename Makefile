@@ -18,7 +18,7 @@ help: ## Show this list
 	echo "  make demo KEEP=yes      leave the stack and its data running; make down stops it"
 	echo "  make demo JSON=FILE     also write the summary to FILE"
 	echo "  make demo BROKER=kafka  on Apache Kafka instead of the embedded broker (make up too; needs Java and Maven)"
-	echo "  make bench JSON=FILE    also write the figures to FILE; ONLY=sizes measures one part again"
+	echo "  make bench JSON=FILE    also write the figures to FILE; ONLY=sizes measures one part again (ONLY=load: ROWS=100000 loads fewer)"
 
 # Shortens pip's output to a line per 20 packages and one per step; pip's errors are on standard error.
 define PIP_PROGRESS
@@ -91,7 +91,7 @@ format: $(STAMP) ## Format the code in the project's style
 	$(BIN)/ruff format .
 
 bench: $(STAMP) ## Measure speed and memory on this machine
-	@$(BIN)/python -m tests.benchmarks $(if $(JSON),--json $(JSON)) $(foreach part,$(ONLY),--only $(part))
+	@$(BIN)/python -m tests.benchmarks $(if $(JSON),--json $(JSON)) $(if $(ROWS),--rows $(ROWS)) $(foreach part,$(ONLY),--only $(part))
 
 evaluate: $(STAMP) ## Evaluate every model with every protocol and write docs/evaluation.* (15 to 25 minutes; DATA=DIR; ONLY="tracing/algebra05 ..." changes these only)
 	@$(BIN)/python -m deploy.evaluation $(if $(DATA),--data "$(DATA)") $(foreach protocol,$(ONLY),--only $(protocol))

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import folding, serving, sizes, streams, subscriptions, throughput
+from tests.benchmarks import folding, loading, serving, sizes, streams, subscriptions, throughput
 from tests.benchmarks.rosters import RosterFigures
 
 
@@ -25,14 +25,14 @@ class Part:
 
     Attributes:
         title: what it measures, for people.
-        figures: measures it in an empty folder; its figures by name.
+        figures: measures it in an empty folder, with this number of rows where it loads a file; its figures by name.
     """
 
     title: str
-    figures: Callable[[Path], dict[str, Any]]
+    figures: Callable[[Path, int], dict[str, Any]]
 
 
-def _throughput(directory: Path) -> dict[str, Any]:
+def _throughput(directory: Path, _rows: int) -> dict[str, Any]:
     rates = throughput.measure(directory)
     return {
         "worker_events_per_s": round(rates.worker_events_per_s),
@@ -51,7 +51,7 @@ def _throughput(directory: Path) -> dict[str, Any]:
     }
 
 
-def _streams(directory: Path) -> dict[str, Any]:
+def _streams(directory: Path, _rows: int) -> dict[str, Any]:
     streamed = {
         name: streams.measure_streams(directory / name, encryption=name == "encrypted")
         for name in ("plain", "encrypted")
@@ -59,7 +59,7 @@ def _streams(directory: Path) -> dict[str, Any]:
     return {"stream_events": {name: _rounded(asdict(figures)) for name, figures in streamed.items()}}
 
 
-def _serving(directory: Path) -> dict[str, Any]:
+def _serving(directory: Path, _rows: int) -> dict[str, Any]:
     served = serving.measure_serving(directory)
     return {
         "event_to_state_ms": {
@@ -72,6 +72,11 @@ def _serving(directory: Path) -> dict[str, Any]:
     }
 
 
+def _load(directory: Path, rows: int) -> dict[str, Any]:
+    loaded = asdict(loading.measure_load(directory, rows))
+    return {"load": _rounded(loaded) | {"ratio_to_grpc": round(loaded["ratio_to_grpc"], 3)}}
+
+
 PARTS = {
     "throughput": Part(
         f"{throughput.EVENTS:,} events of {throughput.LEARNERS:,} learners: no-op, worker, replay", _throughput
@@ -81,12 +86,13 @@ PARTS = {
     "subscriptions": Part(
         f"{subscriptions.LEARNERS:,} learners on {subscriptions.STREAMS} subscriptions, "
         f"{subscriptions.EVENTS_PER_S} events/s; readers that connect and leave for a minute",
-        lambda directory: {"subscriptions": _rounded(asdict(subscriptions.measure_subscriptions(directory)))},
+        lambda directory, _rows: {"subscriptions": _rounded(asdict(subscriptions.measure_subscriptions(directory)))},
     ),
     "sizes": Part(
         "What learners with few and with many events leave in the log and in Redis",
-        lambda directory: {"sizes": _rounded(asdict(sizes.measure_sizes(directory)))},
+        lambda directory, _rows: {"sizes": _rounded(asdict(sizes.measure_sizes(directory)))},
     ),
+    "load": Part("A CSV into the log by `cairn ingest load`, and the same events over gRPC", _load),
 }
 
 
@@ -94,10 +100,17 @@ def bench(
     *,
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
     only: Annotated[
-        list[str] | None, typer.Option(help="Measure only this part; repeat for several. The file keeps the others.")
+        list[str] | None,
+        typer.Option(
+            help=f"Measure only this part, {' or '.join(PARTS)}; repeat for several. The file keeps the others."
+        ),
     ] = None,
+    rows: Annotated[int, typer.Option(min=50_000, help="Rows of the file of the part load.")] = loading.ROWS,
 ) -> None:
-    """Measure throughput, latency, memory and sizes; each part takes at most a minute."""
+    """Measure throughput, latency, memory and sizes; each part takes at most a minute, but `load` about ten.
+
+    Exit code 1: the load was too slow or too large, as the last line says.
+    """
     console = Console()
     for name in only or ():
         if name not in PARTS:
@@ -111,7 +124,7 @@ def bench(
             if only and name not in only:
                 continue
             console.print(f"[dim]{part.title} ...[/]")
-            found = part.figures(Path(directory, name))
+            found = part.figures(Path(directory, name), rows)
             # Two parts measure memory.
             found["rss_mb"] = figures.get("rss_mb", {}) | found.get("rss_mb", {})
             figures |= found
@@ -121,6 +134,11 @@ def bench(
     if json is not None:
         json.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
         console.print(f"Figures written to {json}")
+    if not only or "load" in only:
+        loaded = loading.LoadFigures(**figures["load"])
+        console.print(loaded.verdict(), soft_wrap=True)
+        if not loaded.reached:
+            raise typer.Exit(1)
 
 
 def _machine(costs: folding.FoldCosts) -> dict[str, Any]:
