@@ -38,4 +38,10 @@ def _xapi(path: Path, part: str) -> Reading:
     return reading_of(rows_of(document, "xapi", 1))
 
 
-READERS: dict[str, Read] = {"xapi": _xapi}
+def _openedx(path: Path, part: str) -> Reading:
+    from services.ingest.formats.openedx import rows_of
+
+    return reading_of(rows_of(document_of(path), "openedx", 1))
+
+
+READERS: dict[str, Read] = {"openedx": _openedx, "xapi": _xapi}
