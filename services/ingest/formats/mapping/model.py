@@ -237,13 +237,25 @@ def load_mapping(path: Path) -> FileMapping:
     Raises:
         FileUnusableError: when it cannot be read or is invalid; the message names the key, the value and the remedy.
     """
+    return parse_mapping(read_yaml(path, f"the mapping {path}"), path)
+
+
+def read_yaml(path: Path, name: str) -> Any:
+    """The content of a YAML file.
+
+    Args:
+        path: the file.
+        name: in messages.
+
+    Raises:
+        FileUnusableError: when it cannot be read, or is not YAML.
+    """
     try:
-        content = load_yaml(path.read_text(encoding="utf-8"))
+        return load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise FileUnusableError(f"the mapping {path} cannot be read: {error.strerror}") from error
+        raise FileUnusableError(f"{name} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FileUnusableError(f"the mapping {path} is not YAML: {' '.join(str(error).split())}") from error
-    return parse_mapping(content, path)
+        raise FileUnusableError(f"{name} is not YAML: {' '.join(str(error).split())}") from error
 
 
 def parse_mapping(content: Any, path: Path) -> FileMapping:
