@@ -237,6 +237,48 @@ class TestJoin:
         assert reasons(rows) == [(2, "drop 1 (zone)"), (4, "drop 2 (quiz)")]
 
 
+class TestOptional:
+    MAPPING = {
+        "columns": {"learner_id": "who", "item": "quiz", "score": "got", "attempt": "try", "skills": ["kc", "kc2"]},
+        "optional": ["try", "kc2"],
+        "score_max": 9,
+    }  # fmt: skip
+
+    def test_a_table_may_lack_optional_columns_and_its_cells_may_be_empty(self, tmp_path):
+        (without,) = submissions(mapped(tmp_path, "who,quiz,got,kc\na,q,1,s\n", self.MAPPING))
+        first, second = submissions(mapped(tmp_path, "kc2,who,quiz,got,try,kc\nt,a,q,1,2,s\n,a,q,1,,s\n", self.MAPPING))
+        assert (without.body.attempt, without.body.skills) == (None, ("s",))
+        assert (first.body.attempt, first.body.skills) == (2, ("s", "t"))
+        assert second == without
+
+    def test_no_other_column_may_be_missing(self, tmp_path):
+        with pytest.raises(FileUnusableError, match="lacks the columns quiz of the mapping"):
+            mapped(tmp_path, "who,got,kc\na,1,s\n", self.MAPPING)
+
+    def test_a_companion_may_lack_none_but_may_bring_one(self, tmp_path):
+        (tmp_path / "tries.csv").write_text("id,try\na,3\n")
+        join = {"join": [{"file": "tries.csv", "by": {"who": "id"}, "take": ["try"]}]}
+        (found,) = submissions(mapped(tmp_path, "who,quiz,got,kc\na,q,1,s\n", self.MAPPING | join))
+        assert found.body.attempt == 3
+
+    @pytest.mark.parametrize(
+        ("columns", "optional", "words"),
+        [
+            ({"learner_id": "who", "score": "got"}, "try", "optional names 'try', which columns does not"),
+            ({"learner_id": "who", "score": "got"}, "who", "no row can be read without its learner_id"),
+            ({"learner_id": "who", "score": "got"}, ["got"], "no row can be read without its score"),
+            (
+                {"learner_id": "who", "score": "got", "occurred_at": ["day", "hour"]},
+                "hour",
+                "no row can be read without its occurred_at",
+            ),
+        ],
+    )
+    def test_what_an_event_needs_cannot_be_optional(self, tmp_path, columns, optional, words):
+        with pytest.raises(FileUnusableError, match=words):
+            mapped(tmp_path, "who,got\na,1\n", {"columns": columns, "optional": optional, "score_max": 9})
+
+
 def test_a_problem_row_shows_every_cell_under_a_name_of_its_own(tmp_path):
     rows = mapped(tmp_path, "who,KC,KC,quiz,got\na,x,y,q,maybe\n", LONG)
     assert rows[0].original == {"who": "a", "KC": "x", "KC#2": "y", "quiz": "q", "got": "maybe"}

@@ -47,6 +47,7 @@ class _MappedTable:
             self._check_new(companion)
             self._companions.append(companion)
             self._columns += companion.columns
+        mapping = self._mapping = _without_missing(mapping, self._columns)
         self._check_columns(columns_of(mapping))
         shapes = event_shapes(mapping, self._columns, self._place_of)
         self._used = {
@@ -143,6 +144,12 @@ def _has(columns: Sequence[str], name: str) -> bool:
     except FileUnusableError:
         return False
     return True
+
+
+def _without_missing(mapping: FileMapping, columns: Sequence[str]) -> FileMapping:
+    """The mapping without the optional columns that a table lacks."""
+    missing = [name for name in mapping.optional if not _has(columns, name)]
+    return mapping.model_copy(update={"columns": mapping.columns.without(missing)}) if missing else mapping
 
 
 def _with_all_skills(mapping: FileMapping, columns: Sequence[str]) -> FileMapping:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
@@ -85,8 +85,14 @@ class Columns(Strict):
         columns = {field: _listed(getattr(self, field)) for field in Columns.model_fields}
         return {field: named for field, named in columns.items() if named}
 
+    def without(self, columns: Collection[str]) -> Columns:
+        """The columns of each field, but for some."""
+        kept = {field: tuple(name for name in named if name not in columns) for field, named in self.by_field().items()}
+        several = {field for field, value in self if isinstance(value, tuple)}
+        return Columns(**{field: named if field in several else named[0] for field, named in kept.items() if named})
+
     def named(self) -> list[str]:
-        """The columns that a table must have, each once."""
+        """The columns of all fields, each once."""
         return list(dict.fromkeys(column for columns in self.by_field().values() for column in columns))
 
 

@@ -23,6 +23,9 @@ from services.ingest.formats.mapping.keys import Columns, Join, RowFilter, Text,
 NAMED_DATE_FORMATS = ("iso", "unix", "unix_ms", "unix_us", "excel")
 _SHOWN_CHARACTERS = 60
 
+# Without them there is no event, or it means something else.
+_NEEDED = {"learner_id", "correct", "right_answer", "score", "interaction", "resource"}
+
 _TextField = Literal[
     "learner_id", "source", "source_sequence", "item", "activity", "skills", "interaction", "resource",
     "recommendation_id",
@@ -43,6 +46,7 @@ class FileMapping(Layout):
 
     Attributes:
         columns: the column of each field.
+        optional: columns of `columns` that a file may lack.
         constants: fields of text that are the same for every row; {file} is the name of the file without its ending.
         labels: fields that the lines above the header give: each in the cell to the right of one with this text.
         keep: a row is left out unless it is meant by each of these.
@@ -76,6 +80,7 @@ class FileMapping(Layout):
     """
 
     columns: Columns
+    optional: Texts = ()
     constants: dict[_TextField, Text] = Field(default={})
     labels: dict[_LabelledField, Text] = Field(default={})
     keep: tuple[RowFilter, ...] = ()
@@ -157,6 +162,8 @@ class FileMapping(Layout):
                 raise ValueError("revises is true, but only assessments are revised: remove it")
             if self.sequence is not None and "source_sequence" in fields:
                 raise ValueError("sequence and source_sequence are both given: keep one of them")
+        for column in self.optional:
+            self._check_optional(column)
         if self.labels and not self.header:
             raise ValueError("labels is set, but not header: set header to the line that names the columns")
         if self.columns.right_answer is not None and self.columns.correct is None:
@@ -166,6 +173,13 @@ class FileMapping(Layout):
         if self.thousands == self.decimal:
             raise ValueError(f"thousands and decimal are both {self.decimal!r}: correct one of them")
         return self
+
+    def _check_optional(self, column: str) -> None:
+        of = {field: named for field, named in self.columns.by_field().items() if column in named}
+        if not of:
+            raise ValueError(f"optional names {column!r}, which columns does not: remove it, or map it to a field")
+        if field := next((field for field, named in of.items() if field in _NEEDED or _are_parts(field, named)), ""):
+            raise ValueError(f"optional names {column!r}, but no row can be read without its {field}: remove it")
 
     def _check_scale(self, fields: set[str]) -> None:
         has_maximum = self.score_max is not None or self.maximum_row is not None or "score_max" in fields
@@ -215,6 +229,11 @@ def _check_fields(fields: set[str]) -> None:
         raise ValueError("neither correct nor score is mapped: name the column of the outcome, or of interaction")
     if {"correct", "score"} <= fields:
         raise ValueError("correct and score are both mapped: keep the one that was observed")
+
+
+def _are_parts(field: str, columns: Sequence[str]) -> bool:
+    """Whether each column of a field holds a part of its value."""
+    return field != "skills" and len(columns) > 1
 
 
 def _is_pattern(text: str) -> bool:
