@@ -87,9 +87,13 @@ class Columns(Strict):
 
     def without(self, columns: Collection[str]) -> Columns:
         """The columns of each field, but for some."""
-        kept = {field: tuple(name for name in named if name not in columns) for field, named in self.by_field().items()}
-        several = {field for field, value in self if isinstance(value, tuple)}
-        return Columns(**{field: named if field in several else named[0] for field, named in kept.items() if named})
+
+        def kept(value: tuple[str, ...] | str | None) -> tuple[str, ...] | str | None:
+            if isinstance(value, tuple):
+                return tuple(name for name in value if name not in columns)
+            return None if value in columns else value
+
+        return self.model_copy(update={field: kept(value) for field, value in self})
 
     def named(self) -> list[str]:
         """The columns of all fields, each once."""
