@@ -1,0 +1,150 @@
+"""Rows of a table that sum up the others: totals and averages, which are no learner's work."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from services.ingest.formats.mapping.model import OPEN
+from services.ingest.formats.proposal.profile import Looks, Profile, number_of
+from services.ingest.formats.proposal.summary_words import AVERAGES, BESIDE, ENDINGS, TOTALS
+
+_LAST_ROWS = 3
+_SHOWN_CHARACTERS = 40
+_OTHERS_MIN = 3
+# One number may be the mean of the others by chance.
+_NUMBERS_MIN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryRow:
+    """A row that seems to sum up the others.
+
+    Attributes:
+        profile: of the column whose cell tells it from the others.
+        text: of this cell.
+        why: the evidence.
+        is_certain: whether it cannot be a learner's.
+    """
+
+    profile: Profile
+    text: str
+    why: str
+    is_certain: bool
+
+
+def says_total(text: str) -> bool:
+    """Whether a cell says that its row is a total."""
+    return _says(text, TOTALS)
+
+
+def says_summary(text: str) -> bool:
+    """Whether a cell says that its row is a total or an average."""
+    return _says(text, TOTALS | AVERAGES)
+
+
+def _says(text: str, words: frozenset[str]) -> bool:
+    lowered = text.casefold().strip(" :.=*()-")
+    if lowered in words:
+        return True
+    parts = re.findall(r"[^\W\d_]+", lowered)
+    meant = [part for part in parts if part in words or (words >= AVERAGES and part.endswith(ENDINGS))]
+    return bool(meant) and all(part in BESIDE for part in parts if part not in meant)
+
+
+def summary_rows(
+    profiles: Sequence[Profile], learner: Profile | None, acts: Sequence[Profile], *, complete: bool
+) -> list[SummaryRow]:
+    """The rows of a table that seem to sum up the others, by what they say and by their numbers.
+
+    Args:
+        profiles: of its columns.
+        learner: the column of the learner; None: it is not known.
+        acts: the columns of items and activities.
+        complete: whether the profiles have every row of the table.
+    """
+    by_numbers = dict(_by_numbers(profiles, learner)) if complete else {}
+    found = []
+    for row in range(profiles[0].rows if profiles else 0):
+        numbers = by_numbers.get(row, ("", 0))
+        if summary := _by_words(profiles, learner, acts, row, numbers[0]) or _by_place(
+            profiles, learner, row, *numbers
+        ):
+            found.append(summary)
+    return found
+
+
+def _by_words(
+    profiles: Sequence[Profile], learner: Profile | None, acts: Sequence[Profile], row: int, numbers: str
+) -> SummaryRow | None:
+    is_learners = learner is not None and bool(learner.cells[row]) and not numbers
+    at_an_end = not 0 < row < profiles[0].rows - _LAST_ROWS
+    for profile in profiles:
+        text = profile.cells[row]
+        of_learner = profile is learner or profile.mostly_names
+        # In a learner's row, "average" may be a level or the name of a lesson.
+        any_word = of_learner or (not is_learners and (learner is not None or at_an_end))
+        if says_summary(text) if any_word else profile in acts and says_total(text):
+            return SummaryRow(profile, text, f"{text[:_SHOWN_CHARACTERS]} is no learner{numbers}", is_certain=True)
+    return None
+
+
+def _by_place(
+    profiles: Sequence[Profile], learner: Profile | None, row: int, numbers: str, count: int
+) -> SummaryRow | None:
+    """A row whose numbers are the mean or the sum of the others, and that says it in no known language."""
+    if not count or learner is None:
+        return None
+    own, others = learner.cells[row], [cell for place, cell in enumerate(learner.cells) if cell and place != row]
+    # An average and a total may be beside each other.
+    unlike = not re.search(r"\d", own) and sum(not re.search(r"\d", cell) for cell in others) < min(3, len(others) / 2)
+    if not unlike and count < _NUMBERS_MIN:
+        return None
+    for profile in [learner, *profiles]:
+        text = profile.cells[row]
+        if text not in {"", OPEN} and number_of(text) is None and profile.filled.count(text) == 1:
+            return SummaryRow(
+                profile, text, f"{text[:_SHOWN_CHARACTERS]} may be no learner{numbers}", is_certain=unlike
+            )
+    return None
+
+
+def _by_numbers(profiles: Sequence[Profile], learner: Profile | None) -> Iterator[tuple[int, tuple[str, int]]]:
+    """The first and last rows whose numbers are all the mean, or all the sum, of the others: why, and how many."""
+    rows = profiles[0].rows if profiles else 0
+    columns = [
+        profile for profile in profiles if profile is not learner and profile.mostly(*_NUMERIC) and not profile.is_time
+    ]
+    values = [[number_of(cell) for cell in profile.cells] for profile in columns]
+    seen = set[int]()
+    # Below an average may be a total: each is compared with the rows that neither is.
+    blocks = [range(rows - last, rows) for last in range(1, min(_LAST_ROWS, rows) + 1)] + [range(min(1, rows))]
+    for block in blocks:
+        for row in block:
+            others = [[each for place, each in enumerate(column) if place not in block] for column in values]
+            cells = [profile.cells[row] for profile in columns]
+            if row not in seen and (found := _compared(cells, [column[row] for column in values], others)):
+                seen.add(row)
+                yield row, found
+
+
+def _compared(
+    cells: Sequence[str], own: Sequence[float | None], others: Sequence[Sequence[float | None]]
+) -> tuple[str, int] | None:
+    kinds = []
+    for cell, value, column in zip(cells, own, others, strict=True):
+        numbers = [number for number in column if number is not None]
+        if value is None or len(numbers) < _OTHERS_MIN or len(set(numbers)) == 1:
+            continue
+        decimals = len(re.sub(r"^.*[.,]|\D", "", cell)) if re.search("[.,]", cell) else 0
+        mean = abs(value - sum(numbers) / len(numbers)) <= 0.5 * 10**-decimals + 1e-9
+        total = abs(value - sum(numbers)) <= 1e-6 * max(1.0, abs(value))
+        kinds.append({name for name, fits in (("mean", mean), ("sum", total)) if fits})
+    if not kinds or not (common := set.intersection(*kinds)):
+        return None
+    which = "its numbers are" if len(kinds) > 1 else "its number is"
+    return f": {which} the {min(common)} of all others", len(kinds)
+
+
+_NUMERIC = (Looks.NUMBER, Looks.COMMA_NUMBER, Looks.PERCENT)
