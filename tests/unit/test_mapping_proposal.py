@@ -289,6 +289,7 @@ class TestSummaryRows:
         # By chance, one number may be the mean.
         assert "drop" not in propose(table.format("zus,6,"))[1]
         assert "drop" not in propose(table.format("zus,6,9"))[1]
+        assert "drop" not in propose(table.format("zus,6,7"))[1]
 
 
 class TestTimes:

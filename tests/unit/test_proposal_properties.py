@@ -23,6 +23,7 @@ from services.ingest.application.load import load
 from services.ingest.formats.mapping import read_table
 from services.ingest.formats.mapping.model import OPEN, parse_mapping
 from services.ingest.formats.proposal import propose_mapping
+from tests.unit.test_tables_laws import tabular_bytes
 
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 
@@ -201,7 +202,7 @@ def check(path, mapping):
     assert all(reasons and all(each.reason for each in reasons) for _, reasons, _ in rejected)
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(content=tables(), source=st.sampled_from(["", "lms"]), data=st.data())
 def test_a_proposal_loads_or_names_its_open_questions_and_loads_with_any_answer(content, source, data):
     with TemporaryDirectory() as folder:
@@ -222,3 +223,16 @@ def test_a_proposal_loads_or_names_its_open_questions_and_loads_with_any_answer(
             ).columns
             proposed = answered(text, proposed, columns, data.draw)
         check(path, parse_mapping(proposed, path))
+
+
+@given(content=tabular_bytes() | st.binary(max_size=200), suffix=st.sampled_from([".csv", ".csv.gz", ".zip", ""]))
+def test_any_bytes_give_a_proposal_in_yaml_or_a_sentence(content, suffix):
+    with TemporaryDirectory() as folder:
+        path = Path(folder, f"table{suffix}")
+        path.write_bytes(content)
+        try:
+            text = propose_mapping(path)
+        except FileUnusableError as error:
+            assert path.name in str(error)
+            return
+        assert open_keys(load_yaml(text))

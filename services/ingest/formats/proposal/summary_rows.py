@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from services.ingest.formats.proposal.summary_words import AVERAGES, BESIDE, END
 _LAST_ROWS = 3
 _SHOWN_CHARACTERS = 40
 _OTHERS_MIN = 3
-# One number may be the mean of the others by chance.
-_NUMBERS_MIN = 2
+# One row in 10 to this power has such numbers by chance.
+_ENOUGH, _ENOUGH_FOR_A_LEARNER = 1.5, 3.0
+_OF_A_SUM = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def summary_rows(
     by_numbers = dict(_by_numbers(profiles, learner)) if complete else {}
     found = []
     for row in range(profiles[0].rows if profiles else 0):
-        numbers = by_numbers.get(row, ("", 0))
+        numbers = by_numbers.get(row, ("", 0.0))
         if summary := _by_words(profiles, learner, acts, row, numbers[0]) or _by_place(
             profiles, learner, row, *numbers
         ):
@@ -91,15 +93,15 @@ def _by_words(
 
 
 def _by_place(
-    profiles: Sequence[Profile], learner: Profile | None, row: int, numbers: str, count: int
+    profiles: Sequence[Profile], learner: Profile | None, row: int, numbers: str, strength: float
 ) -> SummaryRow | None:
     """A row whose numbers are the mean or the sum of the others, and that says it in no known language."""
-    if not count or learner is None:
+    if not strength or learner is None:
         return None
     own, others = learner.cells[row], [cell for place, cell in enumerate(learner.cells) if cell and place != row]
     # An average and a total may be beside each other.
     unlike = not re.search(r"\d", own) and sum(not re.search(r"\d", cell) for cell in others) < min(3, len(others) / 2)
-    if not unlike and count < _NUMBERS_MIN:
+    if strength < (_ENOUGH if unlike else _ENOUGH_FOR_A_LEARNER):
         return None
     for profile in [learner, *profiles]:
         text = profile.cells[row]
@@ -110,8 +112,8 @@ def _by_place(
     return None
 
 
-def _by_numbers(profiles: Sequence[Profile], learner: Profile | None) -> Iterator[tuple[int, tuple[str, int]]]:
-    """The first and last rows whose numbers are all the mean, or all the sum, of the others: why, and how many."""
+def _by_numbers(profiles: Sequence[Profile], learner: Profile | None) -> Iterator[tuple[int, tuple[str, float]]]:
+    """The first and last rows whose numbers are all the mean or all the sum of the others: why, and how much it says."""
     rows = profiles[0].rows if profiles else 0
     columns = [
         profile for profile in profiles if profile is not learner and profile.mostly(*_NUMERIC) and not profile.is_time
@@ -131,8 +133,8 @@ def _by_numbers(profiles: Sequence[Profile], learner: Profile | None) -> Iterato
 
 def _compared(
     cells: Sequence[str], own: Sequence[float | None], others: Sequence[Sequence[float | None]]
-) -> tuple[str, int] | None:
-    kinds = []
+) -> tuple[str, float] | None:
+    kinds, strength = [], 0.0
     for cell, value, column in zip(cells, own, others, strict=True):
         numbers = [number for number in column if number is not None]
         if value is None or len(numbers) < _OTHERS_MIN or len(set(numbers)) == 1:
@@ -141,10 +143,12 @@ def _compared(
         mean = abs(value - sum(numbers) / len(numbers)) <= 0.5 * 10**-decimals + 1e-9
         total = abs(value - sum(numbers)) <= 1e-6 * max(1.0, abs(value))
         kinds.append({name for name, fits in (("mean", mean), ("sum", total)) if fits})
+        chances = (max(numbers) - min(numbers)) * 10**decimals
+        strength += _OF_A_SUM if total and value > max(numbers) else max(0.0, math.log10(chances))
     if not kinds or not (common := set.intersection(*kinds)):
         return None
     which = "its numbers are" if len(kinds) > 1 else "its number is"
-    return f": {which} the {min(common)} of all others", len(kinds)
+    return f": {which} the {min(common)} of all others", strength
 
 
 _NUMERIC = (Looks.NUMBER, Looks.COMMA_NUMBER, Looks.PERCENT)
