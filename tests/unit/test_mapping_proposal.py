@@ -353,6 +353,11 @@ class TestColumns:
         _, mapping = propose("Student ID,Item,Correct,KC,KC\na,q,1,add,carry\n")
         assert mapping["columns"]["skills"] == "KC#1"
 
+    def test_a_column_that_is_called_like_a_question_is_named_by_its_place(self, propose, tmp_path):
+        _, mapping = propose(f"Student ID,Quiz,Score,Out Of,{OPEN}\na,q,1,2,\nb,q,1,2,deleted\n")
+        assert mapping["drop"] == [{"column": "#5", "is": ["deleted"]}]
+        parse_mapping(mapping, tmp_path)
+
     def test_the_most_exact_name_wins(self, propose):
         _, mapping = propose("studentSourcedId,lineItemSourcedId,score,outOf\na,li,3,4\n")
         assert mapping["columns"] == {

@@ -113,7 +113,7 @@ def _by_place(
 
 
 def _by_numbers(profiles: Sequence[Profile], learner: Profile | None) -> Iterator[tuple[int, tuple[str, float]]]:
-    """The first and last rows whose numbers are all the mean or all the sum of the others: why, and how much it says."""
+    """The first and last rows whose numbers are all the mean or the sum of the others: why, and how much it says."""
     rows = profiles[0].rows if profiles else 0
     columns = [
         profile for profile in profiles if profile is not learner and profile.mostly(*_NUMERIC) and not profile.is_time
