@@ -261,6 +261,14 @@ class TestSummaryRows:
     def test_a_learners_row_is_kept_whose_level_or_lesson_is_called_average(self, propose, column):
         table = f"Student ID,{column},Score,Out Of\na,High,7,9\nb,Average,5,9\nc,Median,3,9\nd,Media,1,9\n"
         assert "drop" not in propose(table)[1]
+        # A filter would leave out the learner, too.
+        assert "drop" not in propose(f"{table},Average,4,9\n")[1]
+        # The average learner has the mean.
+        assert "drop" not in propose(f"{table}e,Average,4,9\n")[1]
+
+    def test_totals_among_the_lessons_of_each_learner_are_left_out(self, propose):
+        table = "Student ID,Item,Score,Out Of\na,q1,7,9\na,Total,7,9\nb,q1,5,9\nb,Total,5,9\n"
+        assert propose(table)[1]["drop"] == [{"column": "Item", "is": ["Total"]}]
 
     @pytest.mark.parametrize(
         ("last", "said"),

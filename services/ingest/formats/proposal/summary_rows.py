@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from services.ingest.formats.mapping.model import OPEN
 from services.ingest.formats.proposal.profile import Looks, Profile, number_of
-from services.ingest.formats.proposal.summary_words import AVERAGES, BESIDE, ENDINGS, TOTALS
+from services.ingest.formats.proposal.summary_words import AVERAGES, ENDINGS, QUALIFIERS, TOTALS
 
+_ALL = TOTALS | AVERAGES
 _LAST_ROWS = 3
 _SHOWN_CHARACTERS = 40
 _OTHERS_MIN = 3
@@ -43,7 +44,7 @@ def says_total(text: str) -> bool:
 
 def says_summary(text: str) -> bool:
     """Whether a cell says that its row is a total or an average."""
-    return _says(text, TOTALS | AVERAGES)
+    return _says(text, _ALL)
 
 
 def _says(text: str, words: frozenset[str]) -> bool:
@@ -51,8 +52,8 @@ def _says(text: str, words: frozenset[str]) -> bool:
     if lowered in words:
         return True
     parts = re.findall(r"[^\W\d_]+", lowered)
-    meant = [part for part in parts if part in words or (words >= AVERAGES and part.endswith(ENDINGS))]
-    return bool(meant) and all(part in BESIDE for part in parts if part not in meant)
+    meant = [part for part in parts if part in words or (words is _ALL and part.endswith(ENDINGS))]
+    return bool(meant) and all(part in QUALIFIERS for part in parts if part not in meant)
 
 
 def summary_rows(
@@ -66,40 +67,50 @@ def summary_rows(
         acts: the columns of items and activities.
         complete: whether the profiles have every row of the table.
     """
+    rows = profiles[0].rows if profiles else 0
     by_numbers = dict(_by_numbers(profiles, learner)) if complete else {}
+
+    def is_learners(row: int) -> bool:
+        if by_numbers.get(row, ("", 0.0))[1] >= _ENOUGH_FOR_A_LEARNER:
+            return False
+        return 0 < row < rows - _LAST_ROWS if learner is None else bool(learner.cells[row])
+
     found = []
-    for row in range(profiles[0].rows if profiles else 0):
-        numbers = by_numbers.get(row, ("", 0.0))
-        if summary := _by_words(profiles, learner, acts, row, numbers[0]) or _by_place(
-            profiles, learner, row, *numbers
-        ):
-            found.append(summary)
+    for row in range(rows):
+        numbers, strength = by_numbers.get(row, ("", 0.0))
+        for profile in profiles:
+            if _is_named(profile, row, of_learner=profile is learner, is_act=profile in acts, is_learners=is_learners):
+                text = profile.cells[row]
+                found.append(
+                    SummaryRow(profile, text, f"{text[:_SHOWN_CHARACTERS]} is no learner{numbers}", is_certain=True)
+                )
+                break
+        else:
+            if learner is not None and (summary := _by_place(profiles, learner, row, numbers, strength)):
+                found.append(summary)
     return found
 
 
-def _by_words(
-    profiles: Sequence[Profile], learner: Profile | None, acts: Sequence[Profile], row: int, numbers: str
-) -> SummaryRow | None:
-    is_learners = learner is not None and bool(learner.cells[row]) and not numbers
-    at_an_end = not 0 < row < profiles[0].rows - _LAST_ROWS
-    for profile in profiles:
-        text = profile.cells[row]
-        of_learner = profile is learner or profile.mostly_names
-        # In a learner's row, "average" may be a level or the name of a lesson.
-        any_word = of_learner or (not is_learners and (learner is not None or at_an_end))
-        if says_summary(text) if any_word else profile in acts and says_total(text):
-            return SummaryRow(profile, text, f"{text[:_SHOWN_CHARACTERS]} is no learner{numbers}", is_certain=True)
-    return None
+def _is_named(
+    profile: Profile, row: int, *, of_learner: bool, is_act: bool, is_learners: Callable[[int], bool]
+) -> bool:
+    """Whether a cell says that its row is a summary, and no learner's row has the same cell."""
+    text = profile.cells[row]
+    if not says_summary(text):
+        return False
+    if of_learner or profile.mostly_names:
+        return True
+    # In a learner's row, "average" may be a level or the name of a lesson; a total of a learner's own is no lesson.
+    same = [place for place, cell in enumerate(profile.cells) if cell == text]
+    return not any(map(is_learners, same)) or (is_act and says_total(text))
 
 
 def _by_place(
-    profiles: Sequence[Profile], learner: Profile | None, row: int, numbers: str, strength: float
+    profiles: Sequence[Profile], learner: Profile, row: int, numbers: str, strength: float
 ) -> SummaryRow | None:
     """A row whose numbers are the mean or the sum of the others, and that says it in no known language."""
-    if not strength or learner is None:
-        return None
     own, others = learner.cells[row], [cell for place, cell in enumerate(learner.cells) if cell and place != row]
-    # An average and a total may be beside each other.
+    # An average and a total may be next to each other.
     unlike = not re.search(r"\d", own) and sum(not re.search(r"\d", cell) for cell in others) < min(3, len(others) / 2)
     if strength < (_ENOUGH if unlike else _ENOUGH_FOR_A_LEARNER):
         return None

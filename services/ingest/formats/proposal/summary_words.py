@@ -77,7 +77,7 @@ AVERAGES = _words(
 ENDINGS = ("durchschnitt", "mittelwert", "gemiddelde", "genomsnitt", "gjennomsnitt", "gennemsnit", "keskiarvo")
 """What words such as Klassendurchschnitt end with, which say that they are averages."""
 
-BESIDE = _words(
+QUALIFIERS = _words(
     """
     all class course group overall grand general school district students score scores points grade grades row
     de la le du des classe générale général groupe note notes
@@ -90,4 +90,4 @@ BESIDE = _words(
     班级 全班
     """
 )
-"""Words that stand beside these and change nothing."""
+"""Words that stand next to these and change nothing."""
