@@ -182,6 +182,11 @@ class TestWide:
         assert {field: name.format(**about) for field, name in entry["with"].items()} == {"skills": "goal_b"}
         assert mapping["scale"] == "percent"
 
+    @pytest.mark.parametrize("about", ["", "goal"])
+    def test_a_score_next_to_a_name_that_is_no_columns_alone_becomes_none(self, propose, about):
+        table = f"Student ID,Question,{about} Score,{about} Score,{about},{about}\na,q,1,2,x,y\n"
+        assert "with" not in str(propose(table)[1].get("unpivot"))
+
     def test_columns_of_numbers_become_rows_where_none_is_called_score(self, propose):
         text, mapping = propose("Student ID,Week 1,Week 2,Average\na,3,4,3.5\nb,1,2,1.5\n")
         (entry,) = mapping["unpivot"]

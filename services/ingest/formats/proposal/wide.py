@@ -106,13 +106,23 @@ def _has_commas(profiles: Sequence[Profile]) -> bool:
 
 def _paired(profiles: Sequence[Profile], free: Sequence[Profile]) -> Wide | None:
     """Outcomes next to what they are about: `goal_a` holds a skill, and `goal_a_pct` how well it was done."""
-    texts = {profile.name for profile in profiles if profile.filled and not is_points(profile) and not profile.is_time}
+    # A name that is there twice, or that nobody gave, leads to no column.
+    names = [profile.name for profile in profiles]
+    texts = {
+        profile.name
+        for profile in profiles
+        if profile.filled
+        and not is_points(profile)
+        and not profile.is_time
+        and profile.name
+        and names.count(profile.name) == 1
+    }
     for ending in _OUTCOME_ENDINGS:
         columns = [each for each in free if each.name.endswith(ending) and each.name.removesuffix(ending) in texts]
         if len(columns) > 1:
-            names = "|".join(re.escape(each.name.removesuffix(ending)) for each in columns)
+            about = "|".join(re.escape(each.name.removesuffix(ending)) for each in columns)
             return Wide(
-                f"^(?P<about>{names}){re.escape(ending)}$",
+                f"^(?P<about>{about}){re.escape(ending)}$",
                 tuple(columns),
                 "each stands next to a column of text, which may be the skill",
                 is_percent=any(word in ending.casefold() for word in ("pct", "percent", "%")),
