@@ -161,8 +161,8 @@ class TestWide:
         (entry,) = mapping["unpivot"]
         found = [re.search(entry["columns"], name) for name in ("Q. 1 /5.00", "Q. 2 /5.00", "Grade/10.00")]
         assert [match and match.groupdict() for match in found] == [
-            {"item": "Q. 1", "score_max": "5.00"},
-            {"item": "Q. 2", "score_max": "5.00"},
+            {"item": "Q. 1", "score_max": "5"},
+            {"item": "Q. 2", "score_max": "5"},
             None,
         ]
         assert entry["value"] == "score"
@@ -182,6 +182,11 @@ class TestWide:
         assert {field: name.format(**about) for field, name in entry["with"].items()} == {"skills": "goal_b"}
         assert mapping["scale"] == "percent"
 
+    @pytest.mark.parametrize("about", ["", "goal"])
+    def test_a_score_next_to_a_name_that_is_no_columns_alone_becomes_none(self, propose, about):
+        table = f"Student ID,Question,{about} Score,{about} Score,{about},{about}\na,q,1,2,x,y\n"
+        assert "with" not in str(propose(table)[1].get("unpivot"))
+
     def test_columns_of_numbers_become_rows_where_none_is_called_score(self, propose):
         text, mapping = propose("Student ID,Week 1,Week 2,Average\na,3,4,3.5\nb,1,2,1.5\n")
         (entry,) = mapping["unpivot"]
@@ -198,6 +203,36 @@ class TestWide:
         assert [bool(re.search(entry["columns"], name)) for name in ("Quiz 1 /10", "Quiz 2 /20")] == [True, True]
         assert (mapping["decimal"], "activity" in mapping["columns"]) == (",", False)
 
+    @pytest.mark.parametrize(
+        ("first", "second", "cells", "found", "decimal"),
+        [
+            ("Q. 1 /5,00", "Q. 2 /2,50", "4;1", ["5", "2,5"], ","),
+            ("Q. 1 /5.00", "Q. 2 /2.50", "4;1", ["5", "2.5"], None),
+            ("Q. 1 /5.00", "Q. 2 /2.00", "4,5;1", ["5", "2"], ","),
+        ],
+    )
+    def test_a_maximum_in_a_name_has_the_decimal_sign_of_the_mapping(
+        self, propose, first, second, cells, found, decimal
+    ):
+        _, mapping = propose(f"Student ID;{first};{second}\na;{cells}\nb;{cells}\n")
+        pattern = mapping["unpivot"][0]["columns"]
+        assert [re.search(pattern, name)["score_max"] for name in (first, second)] == found
+        assert mapping.get("decimal") == decimal
+
+    def test_a_decimal_comma_in_any_column_counts_and_one_of_thousands_does_not(self, propose):
+        _, mapping = propose("Student ID;Essay (4471);Quiz (4472)\na;7;7,5\nb;8;\nc;8;\n")
+        assert (mapping["decimal"], [entry["value"] for entry in mapping["unpivot"]]) == (",", ["score"])
+        _, mapping = propose("Student ID;Quiz;Score\na;q;85,5 %\nb;q;90 %\n")
+        assert (mapping["decimal"], mapping["scale"]) == (",", "percent")
+        _, mapping = propose("Student ID;Quiz;Score\na;q;1,234\nb;q;90.5\n")
+        assert "decimal" not in mapping
+
+    def test_a_column_of_maximums_is_taken_where_nothing_else_says_them(self, propose):
+        table = "Student ID,Quiz 1 (4471),Quiz 2 (4472),Out Of\na,{0},{0},10\nb,{0},{0},10\n"
+        assert propose(table.format("7"))[1]["columns"]["score_max"] == "Out Of"
+        _, mapping = propose(table.format("70 %"))
+        assert ("score_max" in mapping["columns"], mapping["scale"]) == (False, "percent")
+
     def test_a_row_of_maximums_is_taken_as_such(self, propose):
         table = "Student,ID,Work (4471),Work (4472)\nPoints Possible,,10,20\nAda Lovelace,1,9,18\n"
         _, mapping = propose(table)
@@ -207,6 +242,67 @@ class TestWide:
     def test_rows_that_are_no_learners_work_are_left_out(self, propose):
         _, mapping = propose("Name,ID number,Q1 /5,Q2 /5\nAda Lovelace,1,2,3\nOverall average,,2,3\n")
         assert mapping["drop"] == [{"column": "Name", "is": ["Overall average"]}]
+
+
+class TestSummaryRows:
+    @pytest.mark.parametrize(
+        "words",
+        ["Overall average", "Klassendurchschnitt:", "Moyenne de la classe", "Promedio", "Media", "Gemiddelde", "Média",
+         "Średnia", "Gesamt", "Summe", "TOTAL", "Totaal", "Итого", "平均", "合計", "ค่าเฉลี่ย", "Total général", "Ø"],
+    )  # fmt: skip
+    def test_a_row_that_says_it_in_any_language_is_left_out(self, propose, words):
+        table = f"Name,ID number,Q1 /5,Q2 /5\nAda Lovelace,1,2,3\nOmar Brisk,2,3,3\n{words},,2,3\n"
+        text, mapping = propose(table)
+        assert mapping["drop"] == [{"column": "Name", "is": [words]}]
+        assert f"{words} is no learner" in text
+
+    def test_also_below_more_rows_than_the_sample_has(self, propose):
+        rows = "".join(f"{number},q,{number % 7}\n" for number in range(4_100))
+        assert propose(f"ID number,Quiz,Score\n{rows}Gesamt,,12300\n")[1]["drop"] == [
+            {"column": "ID number", "is": ["Gesamt"]}
+        ]
+
+    @pytest.mark.parametrize("column", ["Level", "Item"])
+    def test_a_learners_row_is_kept_whose_level_or_lesson_is_called_average(self, propose, column):
+        table = f"Student ID,{column},Score,Out Of\na,High,7,9\nb,Average,5,9\nc,Median,3,9\nd,Media,1,9\n"
+        assert "drop" not in propose(table)[1]
+        # A filter would leave out the learner, too.
+        assert "drop" not in propose(f"{table},Average,4,9\n")[1]
+        # The average learner has the mean.
+        assert "drop" not in propose(f"{table}e,Average,4,9\n")[1]
+
+    def test_totals_among_the_lessons_of_each_learner_are_left_out(self, propose):
+        table = "Student ID,Item,Score,Out Of\na,q1,7,9\na,Total,7,9\nb,q1,5,9\nb,Total,5,9\n"
+        assert propose(table)[1]["drop"] == [{"column": "Item", "is": ["Total"]}]
+
+    @pytest.mark.parametrize(
+        ("last", "said"),
+        [
+            ("Zusammen,,6.0,7.25", "its numbers are the mean of all others"),
+            ("Zusammen,,24,29", "its numbers are the sum of all others"),
+            ("Zusammen,n/a,6.0,7.25", "its numbers are the mean of all others"),
+        ],
+    )
+    def test_a_row_of_no_learner_with_the_mean_or_the_sum_of_the_others_is_left_out(self, propose, last, said):
+        table = f"Name,Student ID,Quiz /10,Test /10\nAda L,1,5,8\nBen M,2,7,8\nCleo N,3,4,4\nDan O,4,8,9\n{last}\n"
+        text, mapping = propose(table)
+        assert len(mapping["drop"]) == 1
+        assert mapping["drop"][0]["is"] in (["Zusammen"], ["n/a"])
+        assert said in text
+
+    def test_an_average_above_a_total_is_compared_with_learners_only(self, propose):
+        table = "Student ID,Quiz /10,Test /10\n1,5,8\n2,7,8\n3,4,4\n4,8,9\nmitte,6,7.25\nalles,24,29\n"
+        assert propose(table)[1]["drop"] == [{"column": "Student ID", "is": ["alles", "mitte"]}]
+
+    def test_whether_it_is_a_learner_with_just_these_numbers_is_a_question(self, propose):
+        table = "Student,Quiz /10,Test /10\nada,5,8\nben,7,8\ncleo,4,4\ndan,8,9\n{0}\n"
+        text, mapping = propose(table.format("zus,6,7.25"))
+        assert mapping["drop"] == [{"column": "Student", "is": OPEN}]
+        assert "zus may be no learner: its numbers are the mean of all others: give this text, or remove" in text
+        # By chance, one number may be the mean.
+        assert "drop" not in propose(table.format("zus,6,"))[1]
+        assert "drop" not in propose(table.format("zus,6,9"))[1]
+        assert "drop" not in propose(table.format("zus,6,7"))[1]
 
 
 class TestTimes:
@@ -270,6 +366,11 @@ class TestColumns:
         _, mapping = propose("Student ID,Item,Correct,KC,KC\na,q,1,add,carry\n")
         assert mapping["columns"]["skills"] == "KC#1"
 
+    def test_a_column_that_is_called_like_a_question_is_named_by_its_place(self, propose, tmp_path):
+        _, mapping = propose(f"Student ID,Quiz,Score,Out Of,{OPEN}\na,q,1,2,\nb,q,1,2,deleted\n")
+        assert mapping["drop"] == [{"column": "#5", "is": ["deleted"]}]
+        parse_mapping(mapping, tmp_path)
+
     def test_the_most_exact_name_wins(self, propose):
         _, mapping = propose("studentSourcedId,lineItemSourcedId,score,outOf\na,li,3,4\n")
         assert mapping["columns"] == {
@@ -297,7 +398,7 @@ class TestColumns:
 
     def test_what_is_missing_is_asked_for(self, propose):
         text, _ = propose("colour,size\nred,1\n")
-        assert set(questions(text)) == {"learner_id", "score", "activity"}
+        assert set(questions(text)) == {"learner_id", "score", "score_max", "activity"}
 
     def test_a_table_without_rows_is_refused(self, propose):
         with pytest.raises(FileUnusableError, match="has no rows below its header"):

@@ -6,7 +6,7 @@ import pytest
 
 from services.common.tables import DamagedRow, FileUnusableError, Layout, TableRow, open_table
 from services.common.tables.lines import LINE_BYTES_MAX
-from tests.workbooks import number, row, text, write_ods, write_xlsx
+from tests.workbooks import number, row, text, write_ods, write_xls, write_xlsx
 
 # The 4th of March 2026 is day 46085 of Excel's calendar: 1 January 2026 is day 46023.
 _DAY = 46085
@@ -122,6 +122,15 @@ def test_a_damaged_workbook_is_named(tmp_path):
     with pytest.raises(
         FileUnusableError, match=r"marks.xlsx cannot be read as a workbook .*: save it again, or as CSV"
     ):
+        read(path)
+
+
+def test_an_old_workbook_is_read_and_named_where_it_is_damaged(tmp_path):
+    path = write_xls(tmp_path / "marks.xls", [("pupil", "mark"), ("Zoë", 7.5)])
+    assert read(path)[1] == [TableRow(2, ("Zoë", 7.5))]
+    # The library takes for granted that the directory, which begins after two sectors, is there.
+    path.write_bytes(path.read_bytes()[:1064])
+    with pytest.raises(FileUnusableError, match=r"marks.xls cannot be read as a workbook .*: save it again, or as CSV"):
         read(path)
 
 

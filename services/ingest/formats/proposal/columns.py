@@ -9,6 +9,12 @@ from dataclasses import dataclass
 from services.ingest.formats.proposal.profile import Looks, Profile
 
 _SCHOOL_YEARS = 13.0
+# A maximum, the number of an assignment, or what the cells are, as in `Quiz 1 /10`, `Quiz 1 (4471)`, `Quiz 1 (Real)`.
+_NAME_OF_POINTS = re.compile(
+    r"/ ?\d+(?:[.,]\d+)?$|\((?:out of )?\d+(?:[.,]\d+)?(?: ?(?:pts?|points))?\)$|\((?:Real|Points|Score|Percentage)\)$|"
+    r"\[Total Pts: ",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +46,8 @@ class _Rule:
 
 
 def _any_text(profile: Profile) -> bool:
-    # A name with a maximum, such as `Quiz 1 /10`, is that of a column of points.
-    has_maximum = re.search(r"/ ?\d+(?:[.,]\d+)?$", profile.name) is not None
-    return bool(profile.filled) and not profile.mostly(Looks.TIME) and not profile.is_time and not has_maximum
+    is_named_as_points = _NAME_OF_POINTS.search(profile.name) is not None
+    return bool(profile.filled) and not profile.mostly(Looks.TIME) and not profile.is_time and not is_named_as_points
 
 
 def _is_id(profile: Profile) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from services.ingest.formats.mapping.model import OPEN
@@ -18,13 +18,14 @@ from services.ingest.formats.proposal.columns import (
     times,
 )
 from services.ingest.formats.proposal.profile import Looks, Profile
+from services.ingest.formats.proposal.summary_rows import summary_rows
 from services.ingest.formats.proposal.times import TimeFormat, time_format_of
 from services.ingest.formats.proposal.wide import Wide, wide_of
 
 _SKILL_SEPARATORS = ("~~", ";", "|", ",")
 _LEFT_OUT = re.compile(
-    r"overall average|class average|average|mean|median|totals?|(test|demo|preview) student|"
-    r"student, (test|demo|preview)|tobedeleted|deleted|exempt|voided|void|invalid|withdrawn",
+    r"(test|demo|preview) student|student, (test|demo|preview)|tobedeleted|deleted|exempt|voided|void|invalid|"
+    r"withdrawn",
     re.IGNORECASE,
 )
 _MAXIMUM_ROW = re.compile(r"points possible|possible points|max(imum)? points|out of", re.IGNORECASE)
@@ -61,19 +62,21 @@ class Fields:
     unused: list[tuple[str, str]] = field(default_factory=list)
 
 
-def fields_of(profiles: Sequence[Profile], source: str) -> Fields:
+def fields_of(profiles: Sequence[Profile], source: str, *, complete: bool) -> Fields:
     """The mapping of a table.
 
     Args:
         profiles: of its columns.
         source: the system that the events come from; empty: a question.
+        complete: whether the profiles have every row of the table.
     """
-    return _Assembly(profiles).fields(source)
+    return _Assembly(profiles, complete=complete).fields(source)
 
 
 class _Assembly:
-    def __init__(self, profiles: Sequence[Profile]) -> None:
+    def __init__(self, profiles: Sequence[Profile], *, complete: bool) -> None:
         self._profiles = profiles
+        self._complete = complete
         self._found = find_columns(profiles)
         self._used = {found.profile.place for found in self._found.values()}
         self._formats: dict[int, TimeFormat | None] = {}
@@ -100,7 +103,8 @@ class _Assembly:
 
     def _address(self, profile: Profile) -> str:
         same = [each.place for each in self._profiles if each.name == profile.name]
-        if not profile.name:
+        # A column of this name would look like a question.
+        if profile.name in {"", OPEN}:
             return f"#{profile.place + 1}"
         return profile.name if len(same) == 1 else f"{profile.name}#{same.index(profile.place) + 1}"
 
@@ -113,7 +117,7 @@ class _Assembly:
     def _learner(self) -> None:
         found = self._found.get("learner_id")
         if found is None:
-            names = [profile.name for profile in self._profiles if profile.shares[Looks.NAME] > 0.5]
+            names = [profile.name for profile in self._profiles if profile.mostly_names]
             hint = f"; {', '.join(names)} seems to hold names, which several people may share" if names else ""
             self._ask("learner_id", f"which column identifies the learner? none is called like an id{hint}")
             return
@@ -169,6 +173,8 @@ class _Assembly:
             years = [profile.name for profile in free if is_school_year(profile)]
             hint = f"; is {years[0]} the outcome, or the school year?" if years else ""
             self._ask("score", f"which column holds the outcome? or map correct, if it is right or wrong{hint}")
+            if "score_max" not in self._found:
+                self._set("score_max", OPEN, "the most points one can get; remove this line if you map correct")
             return None
         self._points(points[0])
         return None
@@ -180,6 +186,8 @@ class _Assembly:
 
     def _points(self, profile: Profile) -> None:
         self._column("score", profile, "its name, and its cells can be an outcome")
+        if commas := profile.decimal_commas:
+            self._set("decimal", ",", f"as in {commas[0]}")
         self._scale(profile, _MAXIMUM.search(profile.name))
 
     def _unpivot(self, wide: Wide) -> None:
@@ -190,15 +198,15 @@ class _Assembly:
         if wide.companions:
             entry["with"] = dict(wide.companions)
         self._set("unpivot", [entry], f"each of {names}{more} becomes a row: {wide.why}")
-        commas = [cell for profile in wide.columns for cell in profile.some(Looks.COMMA_NUMBER)]
-        if commas and (wide.has_maximum or wide.is_percent):
-            self._set("decimal", ",", f"as in {commas[0]}")
+        if wide.decimal == ",":
+            self._set("decimal", ",", "as in their names or cells")
         if wide.is_percent:
             self._set("scale", "percent", "the cells are percentages")
         elif not wide.has_maximum and (rows := self._cells_like(_MAXIMUM_ROW)):
             self._set("maximum_row", rows[0], "it holds the most points of each column")
         elif not wide.has_maximum:
-            self._scale(max(wide.columns, key=lambda profile: len(profile.filled)), None)
+            cells = tuple(cell for profile in wide.columns for cell in profile.filled)
+            self._scale(replace(wide.columns[0], filled=cells), None)
 
     def _scale(self, profile: Profile, maximum: re.Match[str] | None) -> None:
         kinds = {
@@ -210,8 +218,6 @@ class _Assembly:
         if marked := profile.some(Looks.MARKED):
             signs = " ".join(sorted({sign for cell in marked for sign in re.findall(r"[*^#]", cell)}))
             self._set("marks", OPEN, f"what does {marked[0]} mean? list the signs that mean nothing: {signs}")
-        if Looks.COMMA_NUMBER in kinds:
-            self._set("decimal", ",", f"as in {kinds[Looks.COMMA_NUMBER][0]}")
         if Looks.LETTER in plain:
             self._set("levels", dict.fromkeys(kinds[Looks.LETTER], OPEN), "how many points is each worth?")
         scales = [name for looks, name in _SCALES.items() if looks in plain]
@@ -229,7 +235,11 @@ class _Assembly:
 
     def _others(self, wide: Wide | None) -> None:
         given = set() if wide is None else {*re.findall(r"\(\?P<(\w+)>", wide.pattern), *wide.companions}
-        has_points = any(entry.key == "score" for entry in self._made.columns)
+        # Percentages, fractions and a row of maximums leave no room for a column of them.
+        taken = {"score_max", "scale", "maximum_row"} & {entry.key for entry in self._made.settings} or given & {
+            "score_max"
+        }
+        has_points = not taken and (wide is not None or any(entry.key == "score" for entry in self._made.columns))
         for key, found in self._found.items():
             if key == "learner_id" or key in given or (key == "score_max" and not has_points):
                 continue
@@ -256,8 +266,25 @@ class _Assembly:
                 self._set("duration_unit", unit or OPEN, "its name" if unit else "ms, s or min?")
 
     def _rows_left_out(self) -> None:
-        if drop := self._cells_like(_LEFT_OUT):
-            self._set("drop", drop, "rows that are no learner's work, or not valid any more")
+        by_column = {entry["column"]: set(entry["is"]) for entry in self._cells_like(_LEFT_OUT)}
+        why = ["rows that are no learner's work, or not valid any more"] if by_column else []
+        learner, *acts = (self._found.get(key) for key in ("learner_id", "item", "activity"))
+        summaries = summary_rows(
+            self._profiles,
+            None if learner is None else learner.profile,
+            [found.profile for found in acts if found is not None],
+            complete=self._complete,
+        )
+        for row in summaries:
+            if row.is_certain:
+                by_column.setdefault(self._address(row.profile), set()).add(row.text)
+        drop: list[dict[str, Any]] = [{"column": name, "is": sorted(texts)} for name, texts in by_column.items()]
+        drop += [{"column": self._address(row.profile), "is": OPEN} for row in summaries if not row.is_certain]
+        # The question comes first, because a comment has an end.
+        why += [row.why for row in summaries if row.is_certain]
+        why[:0] = [f"{row.why}: give this text, or remove the filter" for row in summaries if not row.is_certain]
+        if drop:
+            self._set("drop", drop, "; ".join(dict.fromkeys(why)))
 
     def _cells_like(self, pattern: re.Pattern[str]) -> list[dict[str, Any]]:
         """The cells of each column that match, as filters of rows."""

@@ -13,10 +13,12 @@ from services.common.tables import Cell
 
 _EXAMPLES = 3
 _MOSTLY = 0.9
+_MANY = 0.5
 _SHOWN_CHARACTERS = 40
 
 _NUMBER = r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
 _COMMA_NUMBER = r"[-+]?(?:\d{1,3}(?:\.\d{3})+|\d+),\d+"
+_DECIMAL_COMMA = re.compile(rf"{_COMMA_NUMBER}\s*%?")
 
 
 class Looks(Enum):
@@ -71,7 +73,8 @@ class Profile:
         place: of the column, from 0.
         name: in the header.
         rows: in the sample.
-        filled: cells that are not empty, as text, in the order of the sample.
+        cells: as text, in the order of the sample; "" where there is nothing.
+        filled: those that are not empty.
         is_time: whether the file itself says that the cells are dates or times.
         shares: of the filled cells, how many look like each of these; 0 where none does.
     """
@@ -79,6 +82,7 @@ class Profile:
     place: int
     name: str
     rows: int
+    cells: tuple[str, ...]
     filled: tuple[str, ...]
     is_time: bool
     shares: dict[Looks, float]
@@ -94,9 +98,21 @@ class Profile:
         return [cell for cell, _ in Counter(filter(_PATTERNS[looks].fullmatch, self.filled)).most_common()]
 
     @property
+    def mostly_names(self) -> bool:
+        """Whether most cells look like names of people."""
+        return self.shares[Looks.NAME] > _MANY
+
+    @property
     def numbers(self) -> list[float]:
         """The numbers among the cells."""
         return [float(cell) for cell in self.filled if _PATTERNS[Looks.NUMBER].fullmatch(cell)]
+
+    @property
+    def decimal_commas(self) -> list[str]:
+        """The cells with a decimal comma; none where others have a decimal point: then it separates thousands."""
+        if any("." in cell for cell in self.some(Looks.NUMBER)):
+            return []
+        return [cell for cell in self.filled if _DECIMAL_COMMA.fullmatch(cell)]
 
     @property
     def distinct(self) -> int:
@@ -112,6 +128,14 @@ class Profile:
     def words(self) -> tuple[str, ...]:
         """The words of the name, in lower case, without what stands in brackets or after a slash."""
         return words_of(re.sub(r"\([^)]*\)|\[[^\]]*\]|/.*", " ", self.name) or self.name)
+
+
+def number_of(text: str) -> float | None:
+    """The number of a cell, which may be a percentage or have a decimal comma; None: it is none."""
+    plain = text.removesuffix("%").strip()
+    if _PATTERNS[Looks.COMMA_NUMBER].fullmatch(plain):
+        plain = plain.replace(".", "").replace(",", ".")
+    return float(plain) if _PATTERNS[Looks.NUMBER].fullmatch(plain) else None
 
 
 def words_of(text: str) -> tuple[str, ...]:
@@ -131,11 +155,12 @@ def profiles_of(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> list[
 
 
 def _profile(place: int, name: str, cells: Sequence[Cell]) -> Profile:
-    filled = tuple(text for cell in cells if (text := _text(cell)))
+    texts = tuple(map(_text, cells))
+    filled = tuple(filter(None, texts))
     shares = {looks: _share(filled, pattern.fullmatch) for looks, pattern in _PATTERNS.items()}
     typed = [cell for cell in cells if cell is not None and cell != ""]
     is_time = bool(typed) and all(isinstance(cell, date | datetime) for cell in typed)
-    return Profile(place, name, len(cells), filled, is_time, shares)
+    return Profile(place, name, len(cells), texts, filled, is_time, shares)
 
 
 def _share(cells: Sequence[str], matches: Callable[[str], object]) -> float:

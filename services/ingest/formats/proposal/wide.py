@@ -25,6 +25,7 @@ class Wide:
         has_maximum: whether the pattern gives the maximum of points.
         is_percent: whether the cells are percentages.
         companions: by field, how another column is called, from the groups of the pattern.
+        decimal: the decimal sign of the maximums and the cells.
         is_certain: whether the names say that these are outcomes; else a column called score comes first.
     """
 
@@ -34,6 +35,7 @@ class Wide:
     has_maximum: bool = False
     is_percent: bool = False
     companions: Mapping[str, str] = field(default_factory=dict)
+    decimal: str = "."
     is_certain: bool = True
 
 
@@ -41,18 +43,20 @@ _OUTCOME_ENDINGS = (
     "_pct", " pct", "_percent", " percent", " %", "_score", " score", " Score", "_points", " points", " Points",
     "Score",
 )  # fmt: skip
+# Without zeros at its end: names and cells may have another decimal sign, which then does not matter.
+_MAXIMUM = r"(?P<score_max>\d+(?:DECIMAL\d*[1-9])?)(?:[.,]?0*)"
 # Of a column with the same activity in several forms, the one that says its own scale comes first.
 _FAMILIES: tuple[tuple[str, str, bool, bool], ...] = (
-    (r"^(?P<item>(?:Q|Question|Item|Problem)\.? ?\w+) ?/ ?(?P<score_max>\d+(?:[.,]\d+)?)$",
+    (rf"^(?P<item>(?:Q|Question|Item|Problem)\.? ?\w+) ?/ ?{_MAXIMUM}$",
      "their names hold an item and its maximum", True, False),
-    (r"^(?P<item>(?:Q|Question|Item|Problem)\.? ?\w+) ?\((?P<score_max>\d+(?:\.\d+)?)(?: ?(?:pts?|points))\)$",
+    (rf"^(?P<item>(?:Q|Question|Item|Problem)\.? ?\w+) ?\({_MAXIMUM}(?: ?(?:pts?|points))\)$",
      "their names hold an item and its maximum", True, False),
     (r"^(?P<activity>.+) \(Percentage\)$", "their names hold an activity, and they are percentages", False, True),
-    (r"^(?P<activity>.+) \[Total Pts: (?P<score_max>\d+(?:\.\d+)?).*$", "their names hold an activity and its maximum",
+    (rf"^(?P<activity>.+) \[Total Pts: {_MAXIMUM}\b.*$", "their names hold an activity and its maximum",
      True, False),
-    (r"^(?P<activity>.+?) ?/ ?(?P<score_max>\d+(?:\.\d+)?)$", "their names hold an activity and its maximum",
+    (rf"^(?P<activity>.+?) ?/ ?{_MAXIMUM}$", "their names hold an activity and its maximum",
      True, False),
-    (r"^(?P<activity>.+) \((?:out of )?(?P<score_max>\d{1,4}(?:\.\d+)?)(?: ?(?:pts?|points))\)$",
+    (rf"^(?P<activity>.+) \((?:out of )?{_MAXIMUM}(?: ?(?:pts?|points))\)$",
      "their names hold an activity and its maximum", True, False),
     (r"^(?P<activity>.+ \(\d{3,}\))$", "their names hold an activity and its number", False, False),
     (r"^(?P<activity>.+) \((?:Real|Points|Score)\)$", "their names hold an activity", False, False),
@@ -74,31 +78,56 @@ def wide_of(profiles: Sequence[Profile], used: set[int]) -> Wide | None:
     ]
     if paired := _paired(profiles, free):
         return paired
-    for pattern, why, has_maximum, is_percent in _FAMILIES:
-        matching = [profile for profile in free if re.search(pattern, profile.name)]
+    for template, why, has_maximum, is_percent in _FAMILIES:
+        by_sign = {sign: _matching(template.replace("DECIMAL", re.escape(sign)), free) for sign in ".,"}
+        point, comma = map(len, by_sign.values())
+        decimal = "," if comma > point or (comma == point and _has_commas(by_sign[","])) else "."
+        matching = by_sign[decimal]
         if matching and (has_maximum or is_percent or len(matching) > 1):
-            return Wide(pattern, tuple(matching), why, has_maximum, is_percent)
+            pattern = template.replace("DECIMAL", re.escape(decimal))
+            return Wide(pattern, tuple(matching), why, has_maximum, is_percent, decimal=decimal)
     if len(free) > 1:
         names = "|".join(re.escape(profile.name) for profile in free)
         percent = all(profile.mostly(Looks.PERCENT) for profile in free)
         why = "they hold numbers, and no column is a score"
-        return Wide(f"^(?P<activity>{names})$", tuple(free), why, is_percent=percent, is_certain=False)
+        decimal = "," if _has_commas(free) else "."
+        pattern = f"^(?P<activity>{names})$"
+        return Wide(pattern, tuple(free), why, is_percent=percent, decimal=decimal, is_certain=False)
     return None
+
+
+def _matching(pattern: str, profiles: Sequence[Profile]) -> list[Profile]:
+    return [profile for profile in profiles if re.search(pattern, profile.name)]
+
+
+def _has_commas(profiles: Sequence[Profile]) -> bool:
+    return any(profile.decimal_commas for profile in profiles)
 
 
 def _paired(profiles: Sequence[Profile], free: Sequence[Profile]) -> Wide | None:
     """Outcomes next to what they are about: `goal_a` holds a skill, and `goal_a_pct` how well it was done."""
-    texts = {profile.name for profile in profiles if profile.filled and not is_points(profile) and not profile.is_time}
+    # A name that is there twice, or that nobody gave, leads to no column.
+    names = [profile.name for profile in profiles]
+    texts = {
+        profile.name
+        for profile in profiles
+        if profile.filled
+        and not is_points(profile)
+        and not profile.is_time
+        and profile.name
+        and names.count(profile.name) == 1
+    }
     for ending in _OUTCOME_ENDINGS:
         columns = [each for each in free if each.name.endswith(ending) and each.name.removesuffix(ending) in texts]
         if len(columns) > 1:
-            names = "|".join(re.escape(each.name.removesuffix(ending)) for each in columns)
+            about = "|".join(re.escape(each.name.removesuffix(ending)) for each in columns)
             return Wide(
-                f"^(?P<about>{names}){re.escape(ending)}$",
+                f"^(?P<about>{about}){re.escape(ending)}$",
                 tuple(columns),
                 "each stands next to a column of text, which may be the skill",
                 is_percent=any(word in ending.casefold() for word in ("pct", "percent", "%")),
                 companions={"skills": "{about}"},
+                decimal="," if _has_commas(columns) else ".",
             )
     return None
 
