@@ -5,9 +5,10 @@ Every guess says what it rests on. What the table cannot say is left as a questi
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from services.common.tables import FileUnusableError, TableRow, open_table
+from services.common.tables import Cell, FileUnusableError, TableRow, open_table
 from services.common.tables.detection import detected_layout
 from services.ingest.formats.proposal.document import document_of
 from services.ingest.formats.proposal.fields import fields_of
@@ -16,20 +17,35 @@ from services.ingest.formats.proposal.profile import profiles_of, sampled
 _SAMPLE_ROWS = 2_000
 
 
-def propose_mapping(path: Path, source: str = "") -> str:
+def propose_mapping(path: Path, source: str = "", *, member: str | None = None, sheet: str | None = None) -> str:
     """A mapping file for a table, in YAML, with comments on what to check and questions to answer before loading.
 
     Args:
         path: a table that `open_table` reads.
         source: the system that the events come from; empty: a question.
+        member: the file inside a zip file; None: the only one.
+        sheet: of a workbook; None: the only one with cells.
 
     Raises:
         FileUnusableError: when it cannot be read.
     """
-    detected = detected_layout(path)
+    detected = detected_layout(path, member, sheet)
     table = open_table(path, detected.layout)
-    rows = (row.cells for row in table.rows(range(len(table.columns))) if isinstance(row, TableRow))
-    sample = sampled(rows, _SAMPLE_ROWS)
+    header = [name or None for name in table.columns]
+    again = 0
+
+    def rows() -> Iterator[Sequence[Cell]]:
+        nonlocal again
+        for row in table.rows(range(len(table.columns))):
+            if not isinstance(row, TableRow):
+                continue
+            if [cell or None for cell in row.cells] == header:
+                again += 1
+            else:
+                yield row.cells
+
+    sample = sampled(rows(), _SAMPLE_ROWS)
     if not sample:
         raise FileUnusableError(f"{path} has no rows below its header: a mapping is proposed from both")
-    return document_of(path.name, detected, fields_of(profiles_of(table.columns, sample), source))
+    fields = fields_of(profiles_of(table.columns, sample), source, repeats_header=again > 0)
+    return document_of(path.name, detected, fields)

@@ -17,6 +17,7 @@ _SHOWN_CHARACTERS = 40
 
 _NUMBER = r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
 _COMMA_NUMBER = r"[-+]?(?:\d{1,3}(?:\.\d{3})+|\d+),\d+"
+_GROUPED_NUMBER = r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?"
 
 
 class Looks(Enum):
@@ -24,6 +25,7 @@ class Looks(Enum):
 
     NUMBER = "numbers"
     COMMA_NUMBER = "numbers with a decimal comma"
+    GROUPED_NUMBER = "numbers with commas between thousands"
     PERCENT = "percentages"
     FRACTION = "points of a maximum"
     OUTCOME = "right or wrong"
@@ -40,6 +42,7 @@ class Looks(Enum):
 _PATTERNS: dict[Looks, re.Pattern[str]] = {
     Looks.NUMBER: re.compile(_NUMBER),
     Looks.COMMA_NUMBER: re.compile(_COMMA_NUMBER),
+    Looks.GROUPED_NUMBER: re.compile(_GROUPED_NUMBER),
     Looks.PERCENT: re.compile(rf"(?:{_NUMBER}|{_COMMA_NUMBER})\s*%"),
     Looks.FRACTION: re.compile(rf"{_NUMBER}\s*(?:/|out of|of)\s*{_NUMBER}", re.IGNORECASE),
     Looks.OUTCOME: re.compile(

@@ -10,7 +10,8 @@ from services.ingest.formats.proposal.columns import is_points, is_school_year
 from services.ingest.formats.proposal.profile import Looks, Profile
 
 _TOTAL = re.compile(
-    r"\b(total|average|mean|overall|final|current|unposted|subtotal|rank|percentile|gpa|override|sum)\b", re.IGNORECASE
+    r"\b(total|average|avg|mean|overall|final|current|unposted|subtotal|rank|percentile|gpa|override|sum)\b",
+    re.IGNORECASE,
 )
 
 
@@ -43,16 +44,16 @@ _OUTCOME_ENDINGS = (
 )  # fmt: skip
 # Of a column with the same activity in several forms, the one that says its own scale comes first.
 _FAMILIES: tuple[tuple[str, str, bool, bool], ...] = (
-    (r"^(?P<item>(?:Q|Question|Item|Problem)\.? ?\w+) ?/ ?(?P<score_max>\d+(?:[.,]\d+)?)$",
+    (r"^(?P<item>(?:[A-Z]|Question|Item|Problem)\.? ?\d\w*) ?/ ?(?P<score_max>\d+(?:[.,]\d+)?)$",
      "their names hold an item and its maximum", True, False),
     (r"^(?P<item>(?:Q|Question|Item|Problem)\.? ?\w+) ?\((?P<score_max>\d+(?:\.\d+)?)(?: ?(?:pts?|points))\)$",
      "their names hold an item and its maximum", True, False),
     (r"^(?P<activity>.+) \(Percentage\)$", "their names hold an activity, and they are percentages", False, True),
     (r"^(?P<activity>.+) \[Total Pts: (?P<score_max>\d+(?:\.\d+)?).*$", "their names hold an activity and its maximum",
      True, False),
-    (r"^(?P<activity>.+?) ?/ ?(?P<score_max>\d+(?:\.\d+)?)$", "their names hold an activity and its maximum",
+    (r"^(?P<activity>.+?) ?/ ?(?P<score_max>\d+(?:[.,]\d+)?)$", "their names hold an activity and its maximum",
      True, False),
-    (r"^(?P<activity>.+) \((?:out of )?(?P<score_max>\d{1,4}(?:\.\d+)?)(?: ?(?:pts?|points))\)$",
+    (r"^(?P<activity>.+) \((?:out of )?(?P<score_max>\d{1,4}(?:\.\d+)?)(?: ?(?:pts?|points))\)(?: - .+)?$",
      "their names hold an activity and its maximum", True, False),
     (r"^(?P<activity>.+ \(\d{3,}\))$", "their names hold an activity and its number", False, False),
     (r"^(?P<activity>.+) \((?:Real|Points|Score)\)$", "their names hold an activity", False, False),
@@ -78,10 +79,13 @@ def wide_of(profiles: Sequence[Profile], used: set[int]) -> Wide | None:
         matching = [profile for profile in free if re.search(pattern, profile.name)]
         if matching and (has_maximum or is_percent or len(matching) > 1):
             return Wide(pattern, tuple(matching), why, has_maximum, is_percent)
-    if len(free) > 1:
+    percentages = [profile for profile in free if profile.mostly(Looks.PERCENT)]
+    # One scale for all of them: where some are percentages, others are something else.
+    free = percentages or [profile for profile in free if not _may_be_id(profile)]
+    if len(free) > 1 or percentages:
         names = "|".join(re.escape(profile.name) for profile in free)
-        percent = all(profile.mostly(Looks.PERCENT) for profile in free)
-        why = "they hold numbers, and no column is a score"
+        percent = bool(percentages)
+        why = f"they hold {'percentages' if percent else 'numbers'}, and no column is a score"
         return Wide(f"^(?P<activity>{names})$", tuple(free), why, is_percent=percent, is_certain=False)
     return None
 
@@ -108,6 +112,13 @@ def _may_be_outcome(profile: Profile) -> bool:
         return False
     nobody_scored = all(looks_unscored(cell) for cell in profile.filled)
     return nobody_scored or is_points(profile)
+
+
+def _may_be_id(profile: Profile) -> bool:
+    """Whether the cells are like ids or calendar years: whole numbers, all with the same number of digits, over 3."""
+    numbers = profile.some(Looks.NUMBER)
+    same_length = len({len(cell) for cell in numbers}) == 1
+    return same_length and len(numbers[0]) > 3 and all(cell.isdecimal() for cell in numbers)
 
 
 def looks_unscored(cell: str) -> bool:
