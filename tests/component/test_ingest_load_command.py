@@ -1,6 +1,8 @@
 """`cairn ingest load` on files: previews, dry runs, several files, and resuming after an interruption."""
 
 import json
+import os
+import resource
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -211,6 +213,50 @@ def test_a_mapping_that_cannot_be_used_ends_with_2(load, tmp_path):
     result = load(file, "--dry-run")
     assert result.exit_code == 2
     assert "neither correct nor score is mapped" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "is empty: `cairn ingest mapping` proposes one"),
+        ("student,question", "has no keys such as `columns:`"),
+        ("columns: [student]", "columns: is ['student']: give it keys, each with a value"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_refused_in_plain_words(load, tmp_path, content, said):
+    file = table(tmp_path / "a.csv", ["ada,q1,1"])
+    (tmp_path / "map.yaml").write_text(content)
+    result = load(file, "--dry-run")
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+@pytest.mark.parametrize("command", ["--dry-run", "--preview", "--resume"])
+def test_a_pipe_is_refused_before_anything_is_read_from_it(load, service, tmp_path, command):
+    os.mkfifo(tmp_path / "pipe.csv")
+    result = load(tmp_path / "pipe.csv", command)
+    assert result.exit_code == 2
+    assert "pipe.csv is a pipe or a device, which can be read only once: save it to a file first" in result.stderr
+
+
+@pytest.fixture
+def full_disk():
+    """Files of this process may not grow beyond 1000 bytes, as on a disk that is full: a part of a row fits."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_named_by_the_file_that_did_not_fit_and_leaves_whole_rows(load, service, tmp_path, full_disk):
+    result = load(table(tmp_path / "a.csv", [f"ada,bad-{n},perhaps" for n in range(30)]))
+    assert result.exit_code == 2
+    assert "a.csv.rejected.ndjson cannot be used: File too large" in result.stderr
+    rows = (tmp_path / "a.csv.rejected.ndjson").read_bytes()
+    assert rows.endswith(b"}}\n")
+    kept = [json.loads(row)["line"] for row in rows.splitlines()]
+    assert kept
+    assert kept == list(range(2, 2 + len(kept)))
 
 
 class Gradebook:

@@ -57,10 +57,14 @@ class LoadProgressFile:
         return int(content["settled"])
 
     def write(self, settled: int) -> None:
-        """Store how many rows, from the first on, were all answered."""
+        """Store how many rows, from the first on, were all answered. Raises OSError, with the file's name."""
         temporary = self._path.with_name(self._path.name + ".new")
-        temporary.write_bytes(orjson.dumps({"fingerprint": self._fingerprint, "settled": settled}))
-        temporary.replace(self._path)
+        try:
+            temporary.write_bytes(orjson.dumps({"fingerprint": self._fingerprint, "settled": settled}))
+            temporary.replace(self._path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
     def remove(self) -> None:
         """Remove the file, once the load is done."""

@@ -47,7 +47,18 @@ class RejectedRowsFile:
             line: where it starts in the file.
             problems: what is wrong with it.
             original: the row as it is in the file, of JSON types.
+
+        Raises:
+            OSError: with the file's name, when there is no room for the whole row; then nothing of it is there.
         """
         reasons = [{"field": problem.field, "reason": problem.reason} for problem in problems]
-        self._file.write(orjson.dumps({"file": self._of, "line": line, "reasons": reasons, "row": original}) + b"\n")
+        row = orjson.dumps({"file": self._of, "line": line, "reasons": reasons, "row": original}) + b"\n"
+        size = os.fstat(self._file.fileno()).st_size
+        try:
+            # A disk that is nearly full takes a part of the row.
+            while row:
+                row = row[self._file.write(row) :]
+        except OSError as error:
+            self._file.truncate(size)
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
         self._rows += 1
