@@ -12,6 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from services.common.auth.tenant import Tenant
+from services.ingest.adapters.load_progress_file import fingerprint_of
 from services.ingest.application.publish import PublishEvents
 from services.ingest.cli import load as cli_load
 from services.ingest.cli.ingest import app
@@ -205,6 +206,13 @@ def test_a_load_of_a_changed_file_is_not_resumed(load, service, tmp_path):
     assert "has changed since a.csv.progress.json was written: load without --resume" in result.stderr
     service.requests_left = 10**9
     assert load(file).exit_code == 0
+
+
+def test_one_changed_character_in_the_middle_of_a_file_makes_another_one_of_it(tmp_path):
+    rows = [f"learner-{n:04},q{n:05},1" for n in range(10_000)]
+    before = fingerprint_of(table(tmp_path / "a.csv", rows), "")
+    rows[5_000] = "learner-XXXX,q05000,1"
+    assert fingerprint_of(table(tmp_path / "a.csv", rows), "") != before
 
 
 def test_a_mapping_that_cannot_be_used_ends_with_2(load, tmp_path):
