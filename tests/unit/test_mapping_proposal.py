@@ -149,6 +149,10 @@ class TestOutcomes:
         text, _ = propose("Student ID,Quiz,Score,Max\na,q,absent,4\nb,q,late,4\nc,q,3,4\n")
         assert unused(text) == {"Score": "is called like outcomes, but not all cells are: absent, late, 3"}
 
+    def test_the_least_of_a_scaled_score_is_a_question(self, propose):
+        text, _ = propose("Student ID,Test,Scale Score,Max Score\na,t,201,350\n")
+        assert "rarely starts at 0" in questions(text)["score_min"]
+
     def test_marks_are_a_question(self, propose):
         text, _ = propose("Student ID,Quiz,Score,Max\na,q,*90,100\nb,q,80,100\n")
         assert questions(text)["marks"] == "what does *90 mean? list the signs that mean nothing: *"
@@ -264,6 +268,19 @@ class TestColumns:
     def test_what_is_missing_is_asked_for(self, propose):
         text, _ = propose("colour,size\nred,1\n")
         assert set(questions(text)) == {"learner_id", "score", "activity"}
+
+    def test_rows_that_cannot_be_read_are_counted_and_the_first_is_named(self, propose):
+        text, _ = propose("Student ID,Item,Correct\na,q,1\nb,q\nc,q,0,x,y\n")
+        assert "# rows that cannot be read with this layout: 2; the first: line 3 has 2 columns" in text
+        with pytest.raises(
+            FileUnusableError, match="has no row below its header that can be read: line 2 has 2 columns"
+        ):
+            propose("Student ID,Item,Correct\na,q\n")
+
+    def test_ids_of_events_that_come_twice_are_not_taken_for_such(self, propose):
+        text, mapping = propose("Response ID,Student ID,Item,Correct\nr1,a,q,1\nr1,b,q,0\n")
+        assert "event_id" not in mapping["columns"]
+        assert unused(text) == {"Response ID": "is called like an id of each row, but is not another one in every row"}
 
     def test_a_table_without_rows_is_refused(self, propose):
         with pytest.raises(FileUnusableError, match="has no rows below its header"):

@@ -91,8 +91,9 @@ class TestWide:
         assert (mapping["columns"]["activity"], mapping["columns"]["item"]) == ("assignment_id", "problem_id")
 
     def test_a_row_of_maximums_is_taken_as_such(self, propose):
-        table = "Student,ID,Work (4471),Work (4472)\nPoints Possible,,10,20\nAda Lovelace,1,9,18\n"
+        table = "Student;ID;Work (4471);Work (4472)\nPoints Possible;;10;20\nAda Lovelace;1;9,5;18\n"
         _, mapping = propose(table)
+        assert mapping["decimal"] == ","
         assert mapping["maximum_row"] == {"column": "Student", "is": ["Points Possible"]}
         assert {"score_max", "drop"} & mapping.keys() == set()
 

@@ -6,9 +6,10 @@ Every guess says what it rests on. What the table cannot say is left as a questi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from services.common.tables import Cell, FileUnusableError, TableRow, open_table
+from services.common.tables import Cell, DamagedRow, FileUnusableError, open_table
 from services.common.tables.detection import detected_layout
 from services.ingest.formats.proposal.document import document_of
 from services.ingest.formats.proposal.fields import fields_of
@@ -33,19 +34,26 @@ def propose_mapping(path: Path, source: str = "", *, member: str | None = None, 
     table = open_table(path, detected.layout)
     header = [name or None for name in table.columns]
     again = 0
+    first_damaged: DamagedRow | None = None
+    damaged = 0
 
     def rows() -> Iterator[Sequence[Cell]]:
-        nonlocal again
+        nonlocal again, damaged, first_damaged
         for row in table.rows(range(len(table.columns))):
-            if not isinstance(row, TableRow):
-                continue
-            if [cell or None for cell in row.cells] == header:
+            if isinstance(row, DamagedRow):
+                damaged, first_damaged = damaged + 1, first_damaged or row
+            elif [cell or None for cell in row.cells] == header:
                 again += 1
             else:
                 yield row.cells
 
     sample = sampled(rows(), _SAMPLE_ROWS)
+    unreadable = f"line {first_damaged.line} {first_damaged.reason}" if first_damaged else ""
     if not sample:
-        raise FileUnusableError(f"{path} has no rows below its header: a mapping is proposed from both")
+        why = f"no row below its header that can be read: {unreadable}" if damaged else "no rows below its header"
+        raise FileUnusableError(f"{path} has {why}: a mapping is proposed from both")
+    if damaged:
+        sentence = f"rows that cannot be read with this layout: {damaged}; the first: {unreadable}"
+        detected = replace(detected, evidence=(*detected.evidence, sentence))
     fields = fields_of(profiles_of(table.columns, sample), source, repeats_header=again > 0)
     return document_of(path.name, detected, fields)

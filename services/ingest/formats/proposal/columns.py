@@ -211,6 +211,11 @@ def times(profiles: Sequence[Profile], is_readable: Callable[[Profile], bool]) -
     )
 
 
+def is_event_id(profile: Profile) -> bool:
+    """Whether the name is that of ids of events, whatever is in the cells."""
+    return bool(named(profile, _RULES["event_id"].names))
+
+
 def meant(profile: Profile) -> str:
     """What a column is called as if it held it, whatever is in its cells; empty: nothing that is known here."""
     if named(profile, _TIMES) and not is_other_time(profile):

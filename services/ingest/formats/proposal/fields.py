@@ -13,6 +13,7 @@ from services.ingest.formats.mapping.model import OPEN
 from services.ingest.formats.proposal.columns import (
     Found,
     find_columns,
+    is_event_id,
     is_other_time,
     is_school_year,
     meant,
@@ -202,12 +203,13 @@ class _Assembly:
         if wide.companions:
             entry["with"] = dict(wide.companions)
         self._set("unpivot", [entry], f"each of {names}{more} becomes a row: {wide.why}")
-        if wide.has_maximum or wide.is_percent:
+        maximum_rows = [] if wide.has_maximum or wide.is_percent else self._cells_like(_MAXIMUM_ROW)
+        if wide.has_maximum or wide.is_percent or maximum_rows:
             self._decimal(wide.columns)
         if wide.is_percent:
             self._percent(wide.columns, "the cells are percentages")
-        elif not wide.has_maximum and (rows := self._cells_like(_MAXIMUM_ROW)):
-            self._set("maximum_row", rows[0], "it holds the most points of each column")
+        elif maximum_rows:
+            self._set("maximum_row", maximum_rows[0], "it holds the most points of each column")
         elif not wide.has_maximum:
             cells = tuple(cell for profile in wide.columns for cell in profile.filled)
             self._scale(replace(wide.columns[0], filled=cells), None)
@@ -235,6 +237,9 @@ class _Assembly:
         elif "score_max" not in self._found:
             seen = f"; the highest in the sample is {max(profile.numbers):g}" if profile.numbers else ""
             self._set("score_max", OPEN, f"the most points one can get{seen}")
+
+        if {"scale", "scaled"} & set(profile.words):
+            self._set("score_min", OPEN, "the least one can get: a scale of scores such as these rarely starts at 0")
 
     def _percent(self, profiles: Sequence[Profile], why: str) -> None:
         """The scale of percentages, which some write as shares of one."""
@@ -326,6 +331,7 @@ class _Assembly:
             (profile.mostly(Looks.NAME), "seems to hold names of people"),
             (profile.mostly(Looks.PERCENT, Looks.FRACTION, Looks.LETTER), "holds outcomes, too: is it the better one?"),
             (profile.mostly(Looks.NUMBER, Looks.COMMA_NUMBER), "holds numbers: an outcome, a maximum, an attempt?"),
+            (is_event_id(profile), "is called like an id of each row, but is not another one in every row"),
             (bool(called), f"is called like {called}, but not all cells are: {', '.join(profile.examples)}"),
         )
         return next((reason for applies, reason in reasons if applies), "")
