@@ -3,6 +3,8 @@
 import json
 import os
 import resource
+import subprocess
+import sys
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -245,6 +247,33 @@ def test_a_pipe_is_refused_before_anything_is_read_from_it(load, service, tmp_pa
     result = load(tmp_path / "pipe.csv", command)
     assert result.exit_code == 2
     assert "pipe.csv is a pipe or a device, which can be read only once: save it to a file first" in result.stderr
+
+
+def test_the_name_of_a_file_is_shown_as_it_is(load, service, tmp_path):
+    result = load(table(tmp_path / "marks [red].csv", ["ada,q1,1", "ada,q2,perhaps"]))
+    assert "see marks [red].csv.rejected.ndjson" in result.stdout
+
+
+def test_rejected_rows_and_the_summary_name_a_file_whose_name_is_no_utf_8(load, service, tmp_path):
+    result = load(
+        table(tmp_path / os.fsdecode(b"Br\xfcche.csv"), ["ada,q1,1", "ada,q2,perhaps"]),
+        *("--problems", "problems.ndjson", "--json", "summary.json"),
+    )
+    assert result.exit_code == 1
+    row = json.loads((tmp_path / "problems.ndjson").read_text(encoding="utf-8"))
+    assert row["file"] == summary_of(tmp_path)["file"] == f"{tmp_path}/Br\ufffdche.csv"
+
+
+def test_a_terminal_that_lacks_a_character_shows_its_escape(load, tmp_path):
+    file = table(tmp_path / "Br\u00fcche.csv", ["ada,q1,perhaps"])
+    done = subprocess.run(
+        [sys.executable, "-m", "services.cli", "ingest", "load", str(file), "--mapping", "map.yaml", "--dry-run"],
+        env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert rb"Br\xfcche.csv line 2: result is 'perhaps'" in done.stdout
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ class RejectedRowsFile:
     def __init__(self, path: Path, file: Path, *, append: bool) -> None:
         """Args: where rows go, the file they come from, and whether to keep those of an earlier load."""
         self._path = path
-        self._of = str(file)
+        # A name may be in another encoding than that of this system, and JSON is UTF-8.
+        self._of = os.fsencode(file).decode(errors="replace")
         self._append = append
         self._rows = 0
 

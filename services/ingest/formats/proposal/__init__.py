@@ -42,7 +42,7 @@ def propose_mapping(path: Path, source: str = "", *, member: str | None = None, 
         for row in table.rows(range(len(table.columns))):
             if isinstance(row, DamagedRow):
                 damaged, first_damaged = damaged + 1, first_damaged or row
-            elif [cell or None for cell in row.cells] == header:
+            elif (row.cells[0] or None) == header[0] and [cell or None for cell in row.cells] == header:
                 again += 1
             else:
                 yield row.cells
