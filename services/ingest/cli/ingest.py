@@ -138,8 +138,7 @@ def load_files(
     of problems, with line and reasons. 2, a file, its mapping or an option is unusable. 3, the service was unavailable
     or refused. 130, interrupted.
     """
-    # Names of files and cells may have brackets, which are no markup.
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False)  # Names of files may have brackets.
     try:
         learners = _learners(aliases, suppress, write=not (preview or dry_run))
         own = None if mapping is None else load_mapping(mapping)
