@@ -259,7 +259,9 @@ def parse_mapping(content: Any, path: Path) -> FileMapping:
         )
     if not isinstance(content, dict):
         what = "is empty" if content is None else "has no keys such as `columns:`"
-        raise FileUnusableError(f"the mapping {path} {what}: `cairn ingest mapping` proposes one for a table")
+        raise FileUnusableError(
+            f"the mapping {path} cannot be used: mapping: {what}: `cairn ingest mapping` proposes one for a table"
+        )
     try:
         return FileMapping.model_validate(content)
     except ValidationError as error:
