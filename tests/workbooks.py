@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import struct
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 _MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 _PACKAGE = "http://schemas.openxmlformats.org/package/2006"
 _OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+_HIDDEN = ' state="hidden"'
 _ODF = "urn:oasis:names:tc:opendocument:xmlns"
 _ODS = "application/vnd.oasis.opendocument.spreadsheet"
 
@@ -29,13 +30,13 @@ def row(line: int, *cells: str) -> str:
     return f'<row r="{line}">{"".join(cells)}</row>'
 
 
-def write_xlsx(path: Path, sheets: Mapping[str, Iterable[str]]) -> Path:
-    """Write a workbook: the rows of each sheet by its name."""
+def write_xlsx(path: Path, sheets: Mapping[str, Iterable[str]], hidden: Collection[str] = ()) -> Path:
+    """Write a workbook: the rows of each sheet by its name, and the names of hidden ones."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("[Content_Types].xml", f'<Types xmlns="{_PACKAGE}/content-types"/>')
         archive.writestr("_rels/.rels", _relationships([("officeDocument", "xl/workbook.xml")]))
         listed = "".join(
-            f'<sheet name="{escape(name)}" sheetId="{index}" r:id="rId{index}"/>'
+            f'<sheet name="{escape(name)}" sheetId="{index}" r:id="rId{index}"{_HIDDEN if name in hidden else ""}/>'
             for index, name in enumerate(sheets, 1)
         )
         archive.writestr(

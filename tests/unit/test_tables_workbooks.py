@@ -94,6 +94,12 @@ class TestSheets:
     def test_the_only_one_with_cells_needs_no_name(self, tmp_path):
         assert read(write_xlsx(tmp_path / "marks.xlsx", {"Empty": (), "Marks": _MARKS}))[0] == ("pupil", "mark", "day")
 
+    def test_a_hidden_one_is_read_where_it_is_named(self, tmp_path):
+        codes = (row(1, text("A1", "code")), row(2, text("A2", "x")))
+        path = write_xlsx(tmp_path / "marks.xlsx", {"Codes": codes, "Marks": _MARKS}, hidden=["Codes"])
+        assert read(path)[0] == ("pupil", "mark", "day")
+        assert read(path, sheet="Codes")[0] == ("code",)
+
     def test_none_with_cells_is_an_error(self, tmp_path):
         with pytest.raises(FileUnusableError, match=r"has no sheet with cells"):
             read(write_xlsx(tmp_path / "marks.xlsx", {"Empty": ()}))

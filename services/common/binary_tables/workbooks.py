@@ -56,13 +56,16 @@ def _check_readable(file: IO[bytes]) -> None:
 
 
 def _sheet_of(workbook: calamine.CalamineWorkbook, name: str | None) -> calamine.CalamineSheet:
-    names = [sheet.name for sheet in workbook.sheets_metadata if sheet.typ == calamine.SheetTypeEnum.WorkSheet]
+    sheets = [sheet for sheet in workbook.sheets_metadata if sheet.typ == calamine.SheetTypeEnum.WorkSheet]
+    names = [sheet.name for sheet in sheets]
     if name is not None:
         if name not in names:
             raise RefusedError(f"has no sheet {name!r}: set sheet to one of {_listed(names)}")
         return workbook.get_sheet_by_name(name)
     filled: calamine.CalamineSheet | None = None
-    for each in names:
+    # Hidden sheets hold lists for menus and lookups; one of them counts only where it is named, or alone.
+    shown = [sheet.name for sheet in sheets if sheet.visible == calamine.SheetVisibleEnum.Visible]
+    for each in shown or names:
         sheet = workbook.get_sheet_by_name(each)
         if sheet.end is None:
             continue

@@ -298,6 +298,11 @@ def parse_mapping(content: Any, path: Path) -> FileMapping:
             f"the mapping {path} has questions that nobody answered: replace {OPEN} at {', '.join(unanswered)}; "
             "the comments next to them say what is asked"
         )
+    if not isinstance(content, dict):
+        what = "is empty" if content is None else "has no keys such as `columns:`"
+        raise FileUnusableError(
+            f"the mapping {path} cannot be used: mapping: {what}: `cairn ingest mapping` proposes one for a table"
+        )
     try:
         return FileMapping.model_validate(content)
     except ValidationError as error:
@@ -338,6 +343,8 @@ def _explained(invalid: ValidationError) -> Iterator[str]:
                 yield f"{key}: is not a key of a mapping here: {close_or_all(str(place[-1]), _keys_at(place))}"
             case "missing":
                 yield f"{key}: is missing: add it"
+            case "model_type" | "dict_type":
+                yield f"{key}: is {_shown(entry['input'])}: give it keys, each with a value"
             case "literal_error":
                 yield f"{key}: is {_shown(entry['input'])}: use {entry['ctx']['expected']}"
             case "value_error" if isinstance(entry["input"], dict):

@@ -10,6 +10,7 @@ from datetime import date, datetime
 from enum import Enum
 
 from services.common.tables import Cell
+from services.ingest.formats.mapping.model import OPEN
 
 _EXAMPLES = 3
 _MOSTLY = 0.9
@@ -18,7 +19,7 @@ _SHOWN_CHARACTERS = 40
 
 _NUMBER = r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
 _COMMA_NUMBER = r"[-+]?(?:\d{1,3}(?:\.\d{3})+|\d+),\d+"
-_DECIMAL_COMMA = re.compile(rf"{_COMMA_NUMBER}\s*%?")
+_GROUPED_NUMBER = r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?"
 
 
 class Looks(Enum):
@@ -26,6 +27,7 @@ class Looks(Enum):
 
     NUMBER = "numbers"
     COMMA_NUMBER = "numbers with a decimal comma"
+    GROUPED_NUMBER = "numbers with commas between thousands"
     PERCENT = "percentages"
     FRACTION = "points of a maximum"
     OUTCOME = "right or wrong"
@@ -42,6 +44,7 @@ class Looks(Enum):
 _PATTERNS: dict[Looks, re.Pattern[str]] = {
     Looks.NUMBER: re.compile(_NUMBER),
     Looks.COMMA_NUMBER: re.compile(_COMMA_NUMBER),
+    Looks.GROUPED_NUMBER: re.compile(_GROUPED_NUMBER),
     Looks.PERCENT: re.compile(rf"(?:{_NUMBER}|{_COMMA_NUMBER})\s*%"),
     Looks.FRACTION: re.compile(rf"{_NUMBER}\s*(?:/|out of|of)\s*{_NUMBER}", re.IGNORECASE),
     Looks.OUTCOME: re.compile(
@@ -108,13 +111,6 @@ class Profile:
         return [float(cell) for cell in self.filled if _PATTERNS[Looks.NUMBER].fullmatch(cell)]
 
     @property
-    def decimal_commas(self) -> list[str]:
-        """The cells with a decimal comma; none where others have a decimal point: then it separates thousands."""
-        if any("." in cell for cell in self.some(Looks.NUMBER)):
-            return []
-        return [cell for cell in self.filled if _DECIMAL_COMMA.fullmatch(cell)]
-
-    @property
     def distinct(self) -> int:
         """How many different cells there are."""
         return len(set(self.filled))
@@ -136,6 +132,34 @@ def number_of(text: str) -> float | None:
     if _PATTERNS[Looks.COMMA_NUMBER].fullmatch(plain):
         plain = plain.replace(".", "").replace(",", ".")
     return float(plain) if _PATTERNS[Looks.NUMBER].fullmatch(plain) else None
+
+
+def number_signs(profiles: Sequence[Profile]) -> tuple[str, str, str] | None:
+    """The key of a mapping for the decimal sign or that of thousands, its value, and the evidence or the question.
+
+    None where no cell has a comma, or where a decimal point is all there is.
+    """
+    numbers = [cell for profile in profiles for cell in profile.some(Looks.NUMBER)]
+    percentages = [cell for profile in profiles for cell in profile.some(Looks.PERCENT) if "," in cell]
+    commas = [*(cell for profile in profiles for cell in profile.some(Looks.COMMA_NUMBER)), *percentages]
+    grouped = [cell for profile in profiles for cell in profile.some(Looks.GROUPED_NUMBER)]
+    if decimals := [cell for cell in commas if cell not in grouped]:
+        return "decimal", ",", f"as in {decimals[0]}"
+    if thousands := [cell for cell in grouped if cell not in commas]:
+        return "thousands", ",", f"as in {thousands[0]}"
+    if grouped and any(re.fullmatch(r".*\.(?!\d{3}$)\d+", cell) for cell in numbers):
+        return "thousands", ",", f"as in {grouped[0]}: the decimal sign is a point elsewhere"
+    if grouped:
+        whole, point = grouped[0].replace(",", ""), grouped[0].replace(",", ".")
+        question = f'does {grouped[0]} mean {whole} (then ".", with thousands: ",") or {point} (then ",")?'
+        return "decimal", OPEN, question
+    return None
+
+
+def has_decimal_commas(profiles: Sequence[Profile]) -> bool:
+    """Whether the cells leave no doubt that a comma is the decimal sign."""
+    signs = number_signs(profiles)
+    return signs is not None and signs[:2] == ("decimal", ",")
 
 
 def words_of(text: str) -> tuple[str, ...]:
