@@ -1,0 +1,82 @@
+"""Publishing what a reader found in a request, however many events that are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from services.common.auth.tenant import Tenant
+from services.common.http.refusals import RequestRefusedError, invalid_request
+from services.common.rpc.statuses import FieldViolation
+from services.ingest.application.ports import FileRow, Row, UnreadableRow
+from services.ingest.application.publish import EVENTS_MAX, EventOutcome, PublishEvents, instant_of
+from services.ingest.domain.submission import Submission
+from services.ingest.domain.validation import problems_of
+from services.ingest.entrypoints.refusals import REFUSALS, REFUSED, SEND_AGAIN, count, refusal_of
+
+POLICY = "cairn.v1.IngestService/PublishEvents"
+"""The method whose scope and rate the entries share."""
+
+
+class HttpPublisher:
+    """Publishes the events of a request in their order, in as many batches as they need."""
+
+    def __init__(
+        self, publish: PublishEvents, clock: Callable[[], datetime], charge: Callable[[str, int], None]
+    ) -> None:
+        """Args: the use case; the clock, aware; and `charge`, which counts a tenant's events for the rate limit."""
+        self._publish = publish
+        self._clock = clock
+        self._charge = charge
+
+    async def __call__(
+        self, tenant: Tenant, rows: Sequence[FileRow], *, all_or_nothing: bool = False
+    ) -> list[EventOutcome | None]:
+        """Publish the events among the rows.
+
+        Args:
+            tenant: whose events they are.
+            rows: what a reader made of the request.
+            all_or_nothing: refuse the request when one row is no event, or an event with problems.
+
+        Returns:
+            One entry per row, in the order given; None for a row that is no event.
+
+        Raises:
+            RequestRefusedError: when nothing is acknowledged: the log or the catalog is not available now, or the rows
+                have problems and `all_or_nothing` is set.
+        """
+        if all_or_nothing:
+            self._check_all(rows)
+        submissions = [row.submission for row in rows if isinstance(row, Row)]
+        self._charge(tenant.name, len(submissions))
+        outcomes = iter(await self._outcomes(tenant, submissions))
+        return [next(outcomes) if isinstance(row, Row) else None for row in rows]
+
+    async def _outcomes(self, tenant: Tenant, submissions: Sequence[Submission]) -> list[EventOutcome]:
+        try:
+            # One after the other, so that they keep their order; all of them before the log confirms the first.
+            batches = [
+                await self._publish.begin(tenant, submissions[begin : begin + EVENTS_MAX])
+                for begin in range(0, len(submissions), EVENTS_MAX)
+            ]
+            outcomes = [outcome for batch in batches for outcome in await batch.outcomes()]
+        except REFUSALS as error:
+            reason, status = refusal_of(error, SEND_AGAIN)
+            REFUSED.labels(reason).inc()
+            raise RequestRefusedError(status, reason=reason) from error
+        count(outcomes)
+        return outcomes
+
+    def _check_all(self, rows: Sequence[FileRow]) -> None:
+        now = instant_of(self._clock())
+        violations = []
+        for row in rows:
+            if isinstance(row, UnreadableRow):
+                violations += [FieldViolation(problem.field, problem.reason) for problem in row.problems]
+            elif isinstance(row, Row):
+                problems = problems_of(row.submission.normalised(), now)
+                violations += [FieldViolation(problem.field, problem.reason) for problem in problems]
+        if violations:
+            REFUSED.labels("invalid").inc()
+            raise invalid_request(violations)
