@@ -21,18 +21,18 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-def check_listen_address(listen: str, *, insecure: bool) -> None:
-    """Refuse addresses that other machines can reach, unless `insecure` allows them.
+def check_listen_address(listen: str, *, insecure: bool, setting: str = "listen") -> None:
+    """Refuse addresses that other machines can reach, unless `insecure` allows them; `setting` names the address.
 
     Raises:
         ListenAddressError: when `listen` is not host:port, or not loopback and `insecure` is false.
     """
     _, colon, port = listen.rpartition(":")
     if not colon or not port.isdigit():
-        raise ListenAddressError(f"listen={listen!r} is not host:port, for example 127.0.0.1:50051")
+        raise ListenAddressError(f"{setting}={listen!r} is not host:port, for example 127.0.0.1:50051")
     if not is_loopback(listen) and not insecure:
         raise ListenAddressError(
-            f"listen={listen!r} can be reached from other machines and there is no TLS: listen on 127.0.0.1 "
+            f"{setting}={listen!r} can be reached from other machines and there is no TLS: listen on 127.0.0.1 "
             "behind a TLS proxy, set CAIRN_TLS_CERTIFICATE and CAIRN_TLS_KEY, or set CAIRN_INSECURE=true to accept it"
         )
 
