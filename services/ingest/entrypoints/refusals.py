@@ -16,6 +16,7 @@ _RETRY_AFTER_S = 1.0
 
 EVENTS = Counter("cairn_ingest_events", "Events answered, by outcome.", ["outcome"])
 PROBLEMS = Counter("cairn_ingest_problems", "Problems of rejected and conflicting events, by kind.", ["kind"])
+LEFT_OUT = Counter("cairn_ingest_left_out_events", "Events of other formats that their readers leave out by rule.")
 REFUSED = Counter("cairn_ingest_refused_requests", "Requests refused as a whole, by reason.", ["reason"])
 
 REFUSALS = (BatchSizeError, CatalogNotReadyError, LogUnavailableError, LogOverloadedError)

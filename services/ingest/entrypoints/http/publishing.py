@@ -8,11 +8,13 @@ from datetime import datetime
 from services.common.auth.tenant import Tenant
 from services.common.http.refusals import RequestRefusedError, invalid_request
 from services.common.rpc.statuses import FieldViolation
-from services.ingest.application.ports import FileRow, Row, UnreadableRow
+from services.ingest.application.ports import FileRow, LeftOutRow, Row, UnreadableRow
 from services.ingest.application.publish import EVENTS_MAX, EventOutcome, PublishEvents, instant_of
+from services.ingest.domain.problems import Problem, ProblemKind
+from services.ingest.domain.repeats import Outcome
 from services.ingest.domain.submission import Submission
 from services.ingest.domain.validation import problems_of
-from services.ingest.entrypoints.refusals import REFUSALS, REFUSED, SEND_AGAIN, count, refusal_of
+from services.ingest.entrypoints.refusals import LEFT_OUT, REFUSALS, REFUSED, SEND_AGAIN, count, refusal_of
 
 POLICY = "cairn.v1.IngestService/PublishEvents"
 """The method whose scope and rate the entries share."""
@@ -40,7 +42,8 @@ class HttpPublisher:
             all_or_nothing: refuse the request when one row is no event, or an event with problems.
 
         Returns:
-            One entry per row, in the order given; None for a row that is no event.
+            One outcome per row, in the order given: a row that cannot be read is rejected; None for one that its reader
+            left out.
 
         Raises:
             RequestRefusedError: when nothing is acknowledged: the log or the catalog is not available now, or the rows
@@ -48,25 +51,25 @@ class HttpPublisher:
         """
         if all_or_nothing:
             self._check_all(rows)
-        submissions = [row.submission for row in rows if isinstance(row, Row)]
-        self._charge(tenant.name, len(submissions))
-        outcomes = iter(await self._outcomes(tenant, submissions))
-        return [next(outcomes) if isinstance(row, Row) else None for row in rows]
+        self._charge(tenant.name, len(rows))
+        published = iter(await self._publish_all(tenant, [row.submission for row in rows if isinstance(row, Row)]))
+        outcomes = [_unpublished(row) or next(published) if not isinstance(row, LeftOutRow) else None for row in rows]
+        count([outcome for outcome in outcomes if outcome is not None])
+        LEFT_OUT.inc(outcomes.count(None))
+        return outcomes
 
-    async def _outcomes(self, tenant: Tenant, submissions: Sequence[Submission]) -> list[EventOutcome]:
+    async def _publish_all(self, tenant: Tenant, submissions: Sequence[Submission]) -> list[EventOutcome]:
         try:
             # One after the other, so that they keep their order; all of them before the log confirms the first.
             batches = [
                 await self._publish.begin(tenant, submissions[begin : begin + EVENTS_MAX])
                 for begin in range(0, len(submissions), EVENTS_MAX)
             ]
-            outcomes = [outcome for batch in batches for outcome in await batch.outcomes()]
+            return [outcome for batch in batches for outcome in await batch.outcomes()]
         except REFUSALS as error:
             reason, status = refusal_of(error, SEND_AGAIN)
             REFUSED.labels(reason).inc()
             raise RequestRefusedError(status, reason=reason) from error
-        count(outcomes)
-        return outcomes
 
     def _check_all(self, rows: Sequence[FileRow]) -> None:
         now = instant_of(self._clock())
@@ -80,3 +83,11 @@ class HttpPublisher:
         if violations:
             REFUSED.labels("invalid").inc()
             raise invalid_request(violations)
+
+
+def _unpublished(row: Row | UnreadableRow) -> EventOutcome | None:
+    """The outcome of a row that is no event; None: it is one."""
+    if isinstance(row, Row):
+        return None
+    problems = tuple(Problem(problem.field, ProblemKind.UNREADABLE, problem.reason) for problem in row.problems)
+    return EventOutcome(Outcome.REJECTED, "", problems=problems)
