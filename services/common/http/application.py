@@ -107,17 +107,18 @@ class _Entry:
 
     async def _answer(self, request: Request, request_id: str) -> Response:
         route = self._table.get(request.method)
+        headers: Mapping[str, str] = {}
         try:
+            if isinstance(route, Route):
+                headers = route.headers(request)
             response = await self._respond(route, request)
-            headers = route.headers(request) if isinstance(route, Route) else {}
         except RefusedError as error:
             response = await self._refused(error, request)
-            headers = route.headers(request) if isinstance(route, Route) else {}
         except ClientDisconnect:
             return Response(status_code=_CLIENT_GONE)
         except Exception:  # noqa: BLE001 - whatever it is, it is logged, and the caller learns only that.
             _log.exception("a request failed unexpectedly", method=request.method, path=self.path)
-            return await self._refused(_failed(request_id), request)
+            response = await self._refused(_failed(request_id), request)
         response.headers.update(headers)
         return response
 
