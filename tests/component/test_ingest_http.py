@@ -155,6 +155,7 @@ async def test_a_document_of_very_many_values_is_not_decoded(tmp_path):
         (b'{"events": [{}], "events": [{}]}', "events"),
         (b"\n\n", "body"),
     ],
+    ids=lambda value: value if isinstance(value, str) else f"{len(value)} bytes",
 )
 async def test_a_body_without_events_is_refused_with_what_to_send(service, body, named):
     answer = await service.request("POST", PATH, body)
@@ -193,6 +194,7 @@ async def test_a_compressed_body_is_read(service):
         (b"x", "gzip, gzip", 415),
         (b"0" * 200_001, "identity", 413),
     ],
+    ids=["bomb", "bomb in parts", "no gzip", "cut short", "other coding", "two codings", "large"],
 )
 async def test_a_body_that_is_too_large_or_not_in_its_coding_is_refused(service, body, coding, status):
     answer = await service.request("POST", PATH, body, headers=[("Content-Encoding", coding)])
