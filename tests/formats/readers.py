@@ -38,4 +38,16 @@ def _xapi(path: Path, part: str) -> Reading:
     return reading_of(rows_of(document, "xapi", 1))
 
 
-READERS: dict[str, Read] = {"xapi": _xapi}
+def _caliper(path: Path, part: str) -> Reading:
+    from services.ingest.formats.caliper import rows_of
+
+    if part:
+        raise NotAPartError(part)
+    try:
+        document = document_of(path)
+    except json.JSONDecodeError:
+        return Reading(rejected=[("",)])
+    return reading_of(rows_of(document, "caliper", 1))
+
+
+READERS: dict[str, Read] = {"caliper": _caliper, "xapi": _xapi}
