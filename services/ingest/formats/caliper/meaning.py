@@ -193,20 +193,20 @@ def meaning_of(event: Mapping[str, Any], rule: EventRule, context: Context) -> S
     reason = context.profile.left_out(act.kind, act.action, assigned)
     if reason is not None:
         return LeftOut(reason)
-    return _meaning_of_act(act, context.profile)
+    return _meaning_of_act(act)
 
 
-def _meaning_of_act(act: Act, profile: Profile) -> Submission | LeftOut:
+def _meaning_of_act(act: Act) -> Submission | LeftOut:
     if act.kind == "Event":
         return _deletion(act)
     if act.kind in _GRADE_EVENTS or act.score is not None:
-        return _outcome(act, profile)
+        return _outcome(act)
     if act.kind in _RESOURCE_EVENTS:
         return _interaction(act)
     return LeftOut("Caliper: items without a score")
 
 
-def _outcome(act: Act, profile: Profile) -> Submission | LeftOut:
+def _outcome(act: Act) -> Submission | LeftOut:
     if act.score is None:
         return LeftOut("Caliper: graded without a score")
     assigned = act.assignable.entity if act.assignable is not None else None
@@ -215,8 +215,8 @@ def _outcome(act: Act, profile: Profile) -> Submission | LeftOut:
         return LeftOut("Caliper: graded without a score")
     if points.max is None:
         return LeftOut("Caliper: points without a maximum")
-    if points.max == 0:
-        return LeftOut("Caliper: ungraded, the maximum is 0")
+    if points.max <= 0:
+        return LeftOut("Caliper: ungraded, the maximum is not above 0")
     # Who grades is no learner; who completes is one.
     learner = act.assignee() or (None if act.kind in _GRADE_EVENTS else act.actor())
     if learner is None:
@@ -226,7 +226,8 @@ def _outcome(act: Act, profile: Profile) -> Submission | LeftOut:
     item, activity = "", act.assignable.id
     if act.is_item():
         item, activity = act.assignable.id, act.activity_of_item()
-    raw = min(points.raw, points.max) if profile.above_maximum == "maximum" else points.raw
+    # Extra credit goes above the maximum, and penalties below 0: more than right, and less than wrong, is neither.
+    raw = max(0.0, min(points.raw, points.max))
     attempt_id = act.attempt_id(item, activity)
     return Submission(
         learner_id=learner,

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -51,7 +51,6 @@ class Profile(BaseModel):
         recognised_by: regular expressions; one must be the whole name of an extension of the event, of its actor,
             object or generated entity, or of the learner.
         items: types of what is assigned that are one question, besides AssessmentItem.
-        above_maximum: whether more points than the maximum are refused, or count as the maximum.
         leave_out: which events are left out.
     """
 
@@ -59,7 +58,6 @@ class Profile(BaseModel):
 
     recognised_by: tuple[str, ...] = ()
     items: frozenset[str] = frozenset()
-    above_maximum: Literal["refused", "maximum"] = "refused"
     leave_out: tuple[LeaveOut, ...] = ()
 
     @field_validator("recognised_by")
