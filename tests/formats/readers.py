@@ -50,4 +50,12 @@ def _caliper(path: Path, part: str) -> Reading:
     return reading_of(rows_of(document, "caliper", 1))
 
 
-READERS: dict[str, Read] = {"caliper": _caliper, "xapi": _xapi}
+def _qti_results(path: Path, part: str) -> Reading:
+    from services.ingest.formats.qti_results import read_qti_results
+
+    if part:
+        raise NotAPartError(part)
+    return reading_of(read_qti_results(path, "qti-results"))
+
+
+READERS: dict[str, Read] = {"caliper": _caliper, "qti-results": _qti_results, "xapi": _xapi}
