@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +39,20 @@ def _xapi(path: Path, part: str) -> Reading:
     return reading_of(rows_of(document, "xapi", 1))
 
 
-def _caliper(path: Path, part: str) -> Reading:
-    from services.ingest.formats.caliper import rows_of
+def _whole_document(reader: str) -> Read:
+    """A reader of JSON that knows no parts; a file that is no JSON is refused as a whole."""
 
-    if part:
-        raise NotAPartError(part)
-    try:
-        document = document_of(path)
-    except json.JSONDecodeError:
-        return Reading(rejected=[("",)])
-    return reading_of(rows_of(document, "caliper", 1))
+    def read(path: Path, part: str) -> Reading:
+        if part:
+            raise NotAPartError(part)
+        try:
+            document = document_of(path)
+        except json.JSONDecodeError:
+            return Reading(rejected=[("",)])
+        module = import_module(f"services.ingest.formats.{reader.replace('-', '_')}")
+        return reading_of(module.rows_of(document, reader, 1))
+
+    return read
 
 
 def _qti_results(path: Path, part: str) -> Reading:
@@ -58,4 +63,9 @@ def _qti_results(path: Path, part: str) -> Reading:
     return reading_of(read_qti_results(path, "qti-results"))
 
 
-READERS: dict[str, Read] = {"caliper": _caliper, "qti-results": _qti_results, "xapi": _xapi}
+READERS: dict[str, Read] = {
+    "caliper": _whole_document("caliper"),
+    "lti-ags": _whole_document("lti-ags"),
+    "qti-results": _qti_results,
+    "xapi": _xapi,
+}

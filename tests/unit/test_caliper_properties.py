@@ -26,7 +26,8 @@ SCALARS = st.one_of(
 )  # fmt: skip
 NAMES = st.sampled_from(
     ["@context", "id", "@id", "type", "@type", "actor", "action", "object", "generated", "assignee", "assignable",
-     "score", "attempt", "count", "isPartOf", "extensions", "items", "data", "scoreGiven", "maxScore", "startedAtTime", "roles"]
+     "score", "attempt", "count", "isPartOf", "extensions", "items", "data", "scoreGiven", "maxScore",
+     "startedAtTime", "roles"]
 )  # fmt: skip
 ANY = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=5), max_leaves=12

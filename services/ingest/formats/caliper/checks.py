@@ -29,7 +29,7 @@ from services.ingest.formats.caliper.terms import (
     is_supported,
     term_of,
 )
-from services.ingest.formats.caliper.values import decimal, instant, is_duration, is_integer, is_reference, shown
+from services.ingest.formats.json_values import decimal, instant, is_duration, is_integer, is_reference, shown
 
 # More than any real document, and few enough for Python's stack.
 _DEPTH_MAX = 24

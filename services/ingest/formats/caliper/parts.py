@@ -13,7 +13,7 @@ from services.ingest.application.ports import FieldReason
 from services.ingest.domain.submission import Instant
 from services.ingest.formats.caliper.entities import is_a
 from services.ingest.formats.caliper.terms import field_of, term_of
-from services.ingest.formats.caliper.values import decimal, duration_ms, instant, kept_ms, shown
+from services.ingest.formats.json_values import decimal, duration_ms, instant, kept_ms, shown
 
 _ATTEMPT_MAX = 2**32 - 1
 _NOTHING: Mapping[str, Any] = {}

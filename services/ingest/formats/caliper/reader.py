@@ -23,7 +23,7 @@ from services.ingest.formats.caliper.terms import (
     is_supported,
     term_of,
 )
-from services.ingest.formats.caliper.values import instant, shown
+from services.ingest.formats.json_values import instant, shown
 
 SUMS_UP = "Caliper: scores of an activity whose items are scored in the same envelope"
 

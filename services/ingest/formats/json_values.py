@@ -1,4 +1,4 @@
-"""Values of Caliper's properties: times, durations, numbers and references."""
+"""Values in JSON from learning platforms: times, durations, numbers and references to entities."""
 
 from __future__ import annotations
 
