@@ -28,6 +28,9 @@ class IngestSettings(ProcessSettings, KafkaSettings, RedisSettings, ServerSettin
         description="How long Kafka may take to confirm an event; then UNAVAILABLE.",
     )
 
+    ingest_http_listen: str = Field(
+        default="", description="host:port of events over HTTP, with the TLS and the limits of gRPC. Empty: none."
+    )
     ingest_accept_lost_keys: bool = Field(
         default=False,
         description="Start although cairn.learner-keys does not hold the keys of the log's last records.",
