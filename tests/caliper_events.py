@@ -19,7 +19,7 @@ def event(kind: str, action: str, **properties: Any) -> dict[str, Any]:
         "type": kind,
         "actor": {"id": LEARNER, "type": "Person", "name": "Ada Byron"},
         "action": action,
-        "eventTime": "2026-03-14T10:30:00.000Z",
+        "eventTime": "2026-03-03T10:30:00.000Z",
         "edApp": APP,
         **properties,
     }
@@ -33,8 +33,8 @@ def attempt(**properties: Any) -> dict[str, Any]:
         "assignee": {"id": LEARNER, "type": "Person", "name": "Ada Byron"},
         "assignable": {"id": ITEM, "type": "AssessmentItem", "isPartOf": {"id": QUIZ, "type": "Assessment"}},
         "count": 2,
-        "startedAtTime": "2026-03-14T10:20:00.000Z",
-        "endedAtTime": "2026-03-14T10:20:30.500Z",
+        "startedAtTime": "2026-03-03T10:20:00.000Z",
+        "endedAtTime": "2026-03-03T10:20:30.500Z",
         **properties,
     }
 
@@ -54,7 +54,7 @@ def envelope(*data: Any, **properties: Any) -> dict[str, Any]:
     """An envelope of events and entities."""
     return {
         "sensor": f"{APP}/sensors/1",
-        "sendTime": "2026-03-14T10:31:00.000Z",
+        "sendTime": "2026-03-03T10:31:00.000Z",
         "dataVersion": CONTEXT,
         "data": list(data),
         **properties,
