@@ -161,7 +161,7 @@ class Act:
         """
         count = count_of((attempt.entity for attempt in self._attempts), "object.")
         started = next((value for a in self._attempts if isinstance(value := a.entity.get("startedAtTime"), str)), "")
-        if count is None and not started:
+        if count is None and not started and not self._profile.one_attempt:
             return ""
         parts = ("caliper attempt", item, activity, str(count or ""), started)
         return natural_event_id(tuple(part.encode(errors="backslashreplace").decode() for part in parts))

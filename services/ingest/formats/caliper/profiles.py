@@ -51,6 +51,8 @@ class Profile(BaseModel):
         recognised_by: regular expressions; one must be the whole name of an extension of the event, of its actor,
             object or generated entity, or of the learner.
         items: types of what is assigned that are one question, besides AssessmentItem.
+        one_attempt: whether a learner's attempts of an assignment are one, whose newest score replaces the earlier ones,
+            where they have no count and no start.
         leave_out: which events are left out.
     """
 
@@ -58,6 +60,7 @@ class Profile(BaseModel):
 
     recognised_by: tuple[str, ...] = ()
     items: frozenset[str] = frozenset()
+    one_attempt: bool = False
     leave_out: tuple[LeaveOut, ...] = ()
 
     @field_validator("recognised_by")
