@@ -51,7 +51,7 @@ class Profile(BaseModel):
         recognised_by: regular expressions; one must be the whole name of an extension of the event, of its actor,
             object or generated entity, or of the learner.
         items: types of what is assigned that are one question, besides AssessmentItem.
-        one_attempt: whether a learner's attempts of an assignment are one, whose newest score replaces the earlier ones,
+        one_attempt: whether a learner's attempts of an assignment are one, whose newest score replaces the earlier,
             where they have no count and no start.
         leave_out: which events are left out.
     """
