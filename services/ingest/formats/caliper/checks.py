@@ -33,6 +33,8 @@ from services.ingest.formats.json_values import decimal, instant, is_duration, i
 
 # More than any real document, and few enough for Python's stack.
 _DEPTH_MAX = 24
+# Types of entities in events whose properties say something about an outcome.
+_READ = ("Attempt", "Response", "Score", "Result")
 
 
 def _is_text(value: object) -> bool:
@@ -58,15 +60,22 @@ def document_problems(document: Mapping[str, Any]) -> Iterator[FieldReason]:
             yield FieldReason("@context", f"is {shown(context)}: send {CONTEXT}")
         elif is_caliper_context(context) and not is_supported(context):
             yield FieldReason("@context", f"is {shown(context)}, which is not read: send {CONTEXT}")
+    if contexts and not any(isinstance(context, dict) or is_caliper_context(context) for context in contexts):
+        yield FieldReason("@context", f"is {shown(contexts[0])}, which is no context of Caliper: add {CONTEXT}")
 
 
 def entity_problems(entity: Mapping[str, Any]) -> Iterator[FieldReason]:
     """What is wrong with an entity that is described alone, once its type is known to be one of Caliper's."""
+    if is_first_version(entity):
+        return
     term = term_of(field_of(entity, "type"))
+    entity_id = field_of(entity, "id")
+    if not is_reference(entity_id) and (entity_id is not None or term not in WITHOUT_ID):
+        yield _missing("id", entity_id, "send the IRI of the entity")
     for name in NEVER_NULL.get(term, ()):
-        if name in entity and entity[name] is None and not is_first_version(entity):
+        if name in entity and entity[name] is None:
             yield FieldReason(name, "is null: name it, or leave it out")
-    yield from _entity(entity, "", 0)
+    yield from _properties(entity, term, "", 0)
 
 
 def event_problems(event: Mapping[str, Any], rule: EventRule) -> Iterator[FieldReason]:
@@ -82,18 +91,24 @@ def event_problems(event: Mapping[str, Any], rule: EventRule) -> Iterator[FieldR
     if profile is not None and not (isinstance(profile, str) and term_of(profile) in PROFILES):
         known = ", ".join(sorted(PROFILES))
         yield FieldReason("profile", f"is {shown(profile)}, which is not a profile of Caliper: send one of {known}")
-    for name in ("actor", "object"):
-        if event.get(name) is None:
-            yield _missing(name, None, "send the entity or its IRI")
+    yield from _needed(event, rule, first_version=first_version)
     slots = COMMON | {"object": rule.object, "generated": rule.generated, "target": rule.target}
     if first_version:
         slots["federatedSession"] = "Session"
     for name, types in slots.items():
         if (value := event.get(name)) is not None:
-            yield from _reference(value, types, name, 0)
+            yield from _reference(value, types, name, 0, in_event=True)
     for name, kind in (("eventTime", "datetime"), ("extensions", "map")):
         if (value := event.get(name)) is not None:
             yield from _value(value, kind, name, 0)
+
+
+def _needed(event: Mapping[str, Any], rule: EventRule, *, first_version: bool) -> Iterator[FieldReason]:
+    for name in ("actor", "object", *(() if first_version else rule.needs)):
+        if event.get(name) is None:
+            yield _missing(name, None, "send the entity or its IRI")
+    if event.get("eventTime") is None and not first_version:
+        yield _missing("eventTime", None, "send when it happened")
 
 
 def _action(action: object, rule: EventRule) -> Iterator[FieldReason]:
@@ -112,44 +127,46 @@ def _action(action: object, rule: EventRule) -> Iterator[FieldReason]:
         yield FieldReason("action", f"is {shown(action)}, which is not {known}: send {names}")
 
 
-def _entity(entity: Mapping[str, Any], path: str, depth: int) -> Iterator[FieldReason]:
-    """Checks the properties of an entity; `path` ends in a dot, or is empty for an entity that stands alone."""
-    kind = field_of(entity, "type")
-    term = term_of(kind) if isinstance(kind, str) else ""
-    if is_first_version(entity):
-        # Its properties hold other kinds of values, such as seconds for durations. What is read is checked then.
-        return
-    entity_id = field_of(entity, "id")
-    needed = is_known(term) and term not in WITHOUT_ID
-    if not isinstance(entity_id, str | None) or (needed and not entity_id):
-        yield _missing(f"{path}id", entity_id, "send the IRI of the entity")
+def _properties(
+    entity: Mapping[str, Any], term: str, path: str, depth: int, *, in_event: bool = False
+) -> Iterator[FieldReason]:
+    """Checks the properties of an entity of a type; `path` ends in a dot, or is empty for one that stands alone."""
     for name in REQUIRED.get(term, ()):
         if entity.get(name) is None:
             yield _missing(f"{path}{name}", None, "send its value")
     for name, holds in properties_of(term).items():
         if (value := entity.get(name)) is not None:
-            yield from _value(value, holds, f"{path}{name}", depth)
-            terms = VALUES.get((term, name))
-            if terms is not None and isinstance(value, str) and term_of(value) not in terms:
-                yield FieldReason(f"{path}{name}", f"is {shown(value)}: send one of {', '.join(sorted(terms))}")
+            yield from _value(value, holds, f"{path}{name}", depth, in_event=in_event)
+            yield from _listed_terms(value, term, name, f"{path}{name}")
 
 
-def _value(value: object, holds: str, path: str, depth: int) -> Iterator[FieldReason]:
+def _listed_terms(value: object, kind: str, name: str, path: str) -> Iterator[FieldReason]:
+    """Checks what a property holds of the terms that Caliper lists for it."""
+    terms = VALUES.get((kind, name))
+    if terms is None:
+        return
+    for each in value if isinstance(value, list) else [value]:
+        if isinstance(each, str) and not is_foreign(term := term_of(each)) and term.partition("#")[0] not in terms:
+            yield FieldReason(path, f"is {shown(each)}: send one of {', '.join(sorted(terms))}")
+
+
+def _value(value: object, holds: str, path: str, depth: int, *, in_event: bool = False) -> Iterator[FieldReason]:
     if holds.startswith("["):
         if not isinstance(value, list):
             yield FieldReason(path, f"is {shown(value)}: send a list")
             return
         for index, element in enumerate(value):
-            yield from _value(element, holds[1:-1], f"{path}[{index}]", depth)
+            yield from _value(element, holds[1:-1], f"{path}[{index}]", depth, in_event=in_event)
         return
     scalar = _VALUES.get(holds)
     if scalar is None:
-        yield from _reference(value, holds, path, depth)
+        yield from _reference(value, holds, path, depth, in_event=in_event)
     elif not scalar[0](value):
         yield FieldReason(path, f"is {shown(value)}: send {scalar[1]}")
 
 
-def _reference(value: object, types: str, path: str, depth: int) -> Iterator[FieldReason]:
+def _reference(value: object, types: str, path: str, depth: int, *, in_event: bool) -> Iterator[FieldReason]:
+    """Checks an entity, or its IRI. Within events, the properties of entities that are not read may be anything."""
     allowed = types.split("|")
     wanted = " or ".join(allowed)
     if not isinstance(value, dict):
@@ -163,11 +180,15 @@ def _reference(value: object, types: str, path: str, depth: int) -> Iterator[Fie
     if not isinstance(kind, str | None):
         yield FieldReason(f"{path}.type", f"is {shown(kind)}: send one type, such as {allowed[0]}")
         return
+    term = term_of(kind) if kind is not None else ""
     # Types that producers make up, or write differently, say nothing that is read.
-    if kind is not None and is_known(term := term_of(kind)) and not is_a(term, *allowed):
+    if is_known(term) and not is_a(term, *allowed):
         yield FieldReason(path, f"is a {term}: send the {wanted}, or its IRI")
         return
-    yield from _entity(value, f"{path}.", depth + 1)
+    # Properties of 1.0 hold other kinds of values, such as seconds for durations. What is read is checked then.
+    if is_first_version(value) or (in_event and not is_a(term, *_READ)):
+        return
+    yield from _properties(value, term, f"{path}.", depth + 1, in_event=in_event)
 
 
 def _missing(path: str, value: object, remedy: str) -> FieldReason:

@@ -93,7 +93,7 @@ LikertScale: scalePoints=integer itemLabels=[string] itemValues=[string]
 MultiselectScale: scalePoints=integer itemLabels=[string] itemValues=[string] isOrderedSelection=boolean
   minSelections=integer maxSelections=integer
 NumericScale: minValue=decimal minLabel=string maxValue=decimal maxLabel=string step=decimal
-Query: creator=Agent searchTarget=Entity searchTerms=string
+Query: creator=Person searchTarget=Entity searchTerms=string
 SearchResponse: searchProvider=SoftwareApplication searchTarget=Entity query=Query searchResultsItemCount=integer
   searchResults=[Entity]
 AggregateMeasure: metric=string metricValue=decimal maxMetricValue=decimal startedAtTime=datetime endedAtTime=datetime
@@ -102,7 +102,7 @@ AggregateMeasure: metric=string metricValue=decimal maxMetricValue=decimal start
 WITHOUT_ID = frozenset({"TextPositionSelector", "SystemIdentifier"})
 """Types that have no id."""
 
-REQUIRED = {"AggregateMeasure": ("metricValue",), "TextPositionSelector": ("start", "end")}
+REQUIRED = {"AggregateMeasure": ("metric", "metricValue"), "TextPositionSelector": ("start", "end")}
 """What a type must have besides."""
 
 NEVER_NULL = {"Score": ("attempt",), "Result": ("attempt",)}
@@ -110,6 +110,37 @@ NEVER_NULL = {"Score": ("attempt",), "Result": ("attempt",)}
 
 VALUES = {
     ("Membership", "status"): frozenset({"Active", "Inactive", "Deleted"}),
+    # Each may have a part after #, as Instructor#Grader.
+    ("Membership", "roles"): frozenset(
+        {
+            "Administrator",
+            "ContentDeveloper",
+            "Instructor",
+            "Learner",
+            "Manager",
+            "Member",
+            "Mentor",
+            "Officer",
+            "TeachingAssistant",
+        }
+    ),
+    ("LtiLink", "messageType"): frozenset({"LtiResourceLinkRequest", "LtiDeepLinkingRequest"}),
+    ("SystemIdentifier", "identifierType"): frozenset(
+        {
+            "AccountUserName",
+            "EmailAddress",
+            "LisSourcedId",
+            "LtiContextId",
+            "LtiDeploymentId",
+            "LtiPlatformId",
+            "LtiToolId",
+            "LtiUserId",
+            "OneRosterSourcedId",
+            "Other",
+            "SisSourcedId",
+            "SystemId",
+        }
+    ),
     ("AggregateMeasure", "metric"): frozenset(
         {
             "AssessmentsPassed",
@@ -123,7 +154,7 @@ VALUES = {
         }
     ),
 }
-"""The terms that a property may hold, where Caliper lists them."""
+"""The terms that a property may hold, where Caliper lists them; names of other vocabularies are none of them."""
 
 
 def _lines(table: str) -> dict[str, list[str]]:

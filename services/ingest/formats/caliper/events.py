@@ -5,7 +5,7 @@ Where producers are known to send more than the specification allows, that is al
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,7 @@ class EventRule:
         generated: what comes of it.
         target: which part of the object it is about.
         left_out: the reason in a summary, where the event never says anything about a learner's outcome.
+        needs: what else it must name.
     """
 
     actions: frozenset[str]
@@ -25,6 +26,7 @@ class EventRule:
     generated: str = "Entity"
     target: str = "Entity"
     left_out: str = ""
+    needs: tuple[str, ...] = ()
 
 
 def _rule(
@@ -90,7 +92,7 @@ EVENTS = {
         why="navigation and views",
     ),
     "ReadingEvent": _rule("Searched Viewed NavigatedTo", _RESOURCE, target=_RESOURCE, why="navigation and views"),
-    "QuestionnaireEvent": _rule("Started Submitted", "Questionnaire", why="surveys"),
+    "QuestionnaireEvent": _rule("Started Completed Submitted", "Questionnaire", why="surveys"),
     "QuestionnaireItemEvent": _rule(
         "Started Skipped Completed Submitted", "QuestionnaireItem", "Response", why="surveys"
     ),
@@ -104,15 +106,19 @@ EVENTS = {
         why="management of resources",
     ),
     "SearchEvent": _rule("Searched", f"{_RESOURCE}|SoftwareApplication|Collection", "SearchResponse", why="searches"),
+    # The session that ended, in 1.0.
     "SessionEvent": _rule(
-        "LoggedIn LoggedOut TimedOut", "Session|SoftwareApplication", target=_RESOURCE, why="sessions"
+        "LoggedIn LoggedOut TimedOut", "Session|SoftwareApplication", target=f"{_RESOURCE}|Session", why="sessions"
     ),
-    "ToolLaunchEvent": _rule(
-        "Launched Returned",
-        "SoftwareApplication",
-        f"{_RESOURCE}|Session|Attempt{_POINTS}",
-        _RESOURCE,
-        "launches and uses of tools",
+    "ToolLaunchEvent": replace(
+        _rule(
+            "Launched Returned",
+            "SoftwareApplication",
+            f"{_RESOURCE}|Session|Attempt{_POINTS}",
+            _RESOURCE,
+            "launches and uses of tools",
+        ),
+        needs=("federatedSession",),
     ),
     "ToolUseEvent": _rule(
         "Used",

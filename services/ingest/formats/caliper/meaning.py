@@ -257,7 +257,8 @@ def _interaction(act: Act) -> Submission | LeftOut:
     if not learner:
         return LeftOut("Caliper: work of somebody who is no learner")
     if act.assignable is None or not act.assignable.id:
-        raise UnreadableEventError("object.assignable", "is missing: name what was assigned")
+        path = "object.assignable" if act.object.is_a("Attempt") else "object.id"
+        raise UnreadableEventError(path, "is missing: name what was assigned")
     duration_ms = act.duration_ms if kind is InteractionKind.COMPLETED else None
     return Submission(
         learner_id=learner,
