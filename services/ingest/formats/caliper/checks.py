@@ -137,14 +137,12 @@ def _properties(
     for name, holds in properties_of(term).items():
         if (value := entity.get(name)) is not None:
             yield from _value(value, holds, f"{path}{name}", depth, in_event=in_event)
-            yield from _listed_terms(value, term, name, f"{path}{name}")
+            if (terms := VALUES.get((term, name))) is not None:
+                yield from _listed_terms(value, terms, f"{path}{name}")
 
 
-def _listed_terms(value: object, kind: str, name: str, path: str) -> Iterator[FieldReason]:
+def _listed_terms(value: object, terms: frozenset[str], path: str) -> Iterator[FieldReason]:
     """Checks what a property holds of the terms that Caliper lists for it."""
-    terms = VALUES.get((kind, name))
-    if terms is None:
-        return
     for each in value if isinstance(value, list) else [value]:
         if isinstance(each, str) and not is_foreign(term := term_of(each)) and term.partition("#")[0] not in terms:
             yield FieldReason(path, f"is {shown(each)}: send one of {', '.join(sorted(terms))}")
@@ -167,28 +165,30 @@ def _value(value: object, holds: str, path: str, depth: int, *, in_event: bool =
 
 def _reference(value: object, types: str, path: str, depth: int, *, in_event: bool) -> Iterator[FieldReason]:
     """Checks an entity, or its IRI. Within events, the properties of entities that are not read may be anything."""
-    allowed = types.split("|")
-    wanted = " or ".join(allowed)
     if not isinstance(value, dict):
         if not is_reference(value):
-            yield FieldReason(path, f"is {shown(value)}: send the {wanted}, or its IRI")
+            yield FieldReason(path, f"is {shown(value)}: send the {_named(types)}, or its IRI")
         return
     if depth >= _DEPTH_MAX:
         yield FieldReason(path, f"is nested more than {_DEPTH_MAX} entities deep: send its IRI instead")
         return
     kind = field_of(value, "type")
     if not isinstance(kind, str | None):
-        yield FieldReason(f"{path}.type", f"is {shown(kind)}: send one type, such as {allowed[0]}")
+        yield FieldReason(f"{path}.type", f"is {shown(kind)}: send one type of entity, such as Person")
         return
     term = term_of(kind) if kind is not None else ""
     # Types that producers make up, or write differently, say nothing that is read.
-    if is_known(term) and not is_a(term, *allowed):
-        yield FieldReason(path, f"is a {term}: send the {wanted}, or its IRI")
+    if is_known(term) and not is_a(term, *types.split("|")):
+        yield FieldReason(path, f"is a {term}: send the {_named(types)}, or its IRI")
         return
     # Properties of 1.0 hold other kinds of values, such as seconds for durations. What is read is checked then.
     if is_first_version(value) or (in_event and not is_a(term, *_READ)):
         return
     yield from _properties(value, term, f"{path}.", depth + 1, in_event=in_event)
+
+
+def _named(types: str) -> str:
+    return types.replace("|", " or ")
 
 
 def _missing(path: str, value: object, remedy: str) -> FieldReason:

@@ -6,8 +6,6 @@ types ("Person", "Rating|Comment") or its IRI, or a list of one of these ("[Agen
 
 from __future__ import annotations
 
-from functools import cache
-
 _KINDS = """
 Agent: Person SoftwareApplication Organization
 Organization: CourseOffering Group
@@ -163,32 +161,32 @@ def _lines(table: str) -> dict[str, list[str]]:
 
 
 _SUPERTYPE = {kind: name for name, kinds in _lines(_KINDS).items() for kind in kinds}
+
+
+def _above(kind: str) -> tuple[str, ...]:
+    above = _SUPERTYPE.get(kind)
+    return (kind,) if above is None else (kind, *_above(above))
+
+
+# By type: the type itself and every type that it is a kind of, nearest first; and what its properties hold.
+_ABOVE = {kind: _above(kind) for kind in _SUPERTYPE}
 _OWN = {name: dict(entry.split("=", 1) for entry in entries) for name, entries in _lines(_PROPERTIES).items()}
+_HOLDS = {
+    kind: {name: holds for each in reversed(above) for name, holds in _OWN.get(each, {}).items()}
+    for kind, above in _ABOVE.items()
+}
 
 
 def is_known(term: str) -> bool:
     """Whether it is a type of entity in Caliper."""
-    return term in _SUPERTYPE
-
-
-@cache
-def supertypes(term: str) -> tuple[str, ...]:
-    """The type itself and every type that it is a kind of, nearest first."""
-    found = [term]
-    while (above := _SUPERTYPE.get(found[-1])) is not None:
-        found.append(above)
-    return tuple(found)
+    return term in _ABOVE
 
 
 def is_a(term: str, *types: str) -> bool:
     """Whether a type is one of these, or a kind of one."""
-    return not set(types).isdisjoint(supertypes(term))
+    return any(each in types for each in _ABOVE.get(term, (term,)))
 
 
-@cache
 def properties_of(term: str) -> dict[str, str]:
     """What each property of a type holds; of an unknown type, what every entity has."""
-    found: dict[str, str] = {}
-    for name in supertypes(term if is_known(term) else "Entity"):
-        found = _OWN.get(name, {}) | found
-    return found
+    return _HOLDS.get(term, _HOLDS["Entity"])

@@ -22,7 +22,7 @@ def field_of(entity: Mapping[str, Any], name: str) -> Any:
 
 def term_of(value: str) -> str:
     """A term of Caliper without its address; a name of another vocabulary as it is."""
-    own = _OWN_TERMS.fullmatch(value)
+    own = _OWN_TERMS.fullmatch(value) if ":" in value else None
     return own["term"] if own else value
 
 
