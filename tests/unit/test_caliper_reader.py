@@ -323,6 +323,8 @@ def test_entities_in_entities_are_checked_to_a_limit() -> None:
         ({"type": "Person"}, "id"),
         ({"@context": "https://vendor.example/context", "id": LEARNER, "type": "Person"}, "@context"),
         ({"id": LEARNER, "type": "Person", "name": 7}, "name"),
+        ({"id": f"{ITEM}/s", "type": "Score", "attempt": None}, "attempt"),
+        ({"type": "TextPositionSelector", "id": "no IRI", "start": 1, "end": 2}, "id"),
         ({"id": LEARNER, "type": "Membership", "roles": ["Learner#Learner", "Pupil"]}, "roles"),
         ({"id": QUIZ, "type": "Assessment", "items": [{"id": ITEM, "type": "Page"}]}, "items[0]"),
         ({"id": QUIZ, "type": "Assessment", "items": ITEM}, "items"),
@@ -334,6 +336,63 @@ def test_entities_in_entities_are_checked_to_a_limit() -> None:
 )
 def test_what_is_wrong_with_an_entity_that_is_described_is_named(entity: dict[str, Any], first: str) -> None:
     assert fields(entity)[0] == first
+
+
+@pytest.mark.parametrize(
+    "entity",
+    [
+        {"id": f"{ITEM}/s", "type": "Score", "scoreGiven": 3},
+        {"type": "TextPositionSelector", "start": 1, "end": 2},
+        {"id": LEARNER, "type": "Membership", "roles": ["Instructor#Grader", "https://vendor.example/roles/Pupil"]},
+        {"id": LEARNER, "type": "Membership", "roles": ["http://purl.imsglobal.org/vocab/lis/v2/membership#Learner"]},
+        {"@type": "http://purl.imsglobal.org/caliper/v1/VideoObject", "@id": "no IRI", "duration": 1420},
+    ],
+)
+def test_an_entity_that_is_described_is_left_out(entity: dict[str, Any]) -> None:
+    assert left_out(entity) == "Caliper: entities that are described"
+
+
+def test_what_an_endpoint_says_about_itself_is_no_event() -> None:
+    assert left_out({"caliper_supported_versions": [CONTEXT]}) == "Caliper: what an endpoint says about itself"
+    assert fields({"caliper_supported_versions": [CONTEXT], "type": "Endpoint"}) == ["type"]
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        (without(graded(), "id"), "is missing: send the id of the event"),
+        (graded(id=7), "is 7: send the id of the event"),
+        (graded() | {"action": "Viewed"}, "is 'Viewed', which is not an action of this event: send Graded"),
+        (graded() | {"action": "Sung"}, "is 'Sung', which is not an action of Caliper: send Graded"),
+        (graded() | {"action": 7}, "is 7, which is not an action of Caliper: send Graded"),
+        (graded(object={"id": LEARNER, "type": "Person"}), "is a Person: send the Attempt, or its IRI"),
+        (graded(object="attempt 2"), "is 'attempt 2': send the Attempt, or its IRI"),
+    ],
+)
+def test_a_problem_names_the_value_and_the_remedy(document: object, reason: str) -> None:
+    row = read(document)
+    assert isinstance(row, UnreadableRow)
+    assert row.problems[0].reason.startswith(reason)
+
+
+def test_what_an_application_did_is_work_of_nobody_who_learns() -> None:
+    bot = {"id": f"{APP}/bot", "type": "SoftwareApplication"}
+    assert left_out(event("AssessmentEvent", "Started", object=QUIZ, actor=bot)) == (
+        "Caliper: work of somebody who is no learner"
+    )
+    assert left_out(event("AssessmentEvent", "Started", object=QUIZ, actor={"type": "Person"})) == (
+        "Caliper: work of somebody who is no learner"
+    )
+
+
+def test_an_assignee_without_an_id_does_not_stand_for_another_learner() -> None:
+    document = graded(generated=score(attempt=attempt(assignee={"type": "Person"})))
+    assert taken(document).learner_id == LEARNER
+
+
+def test_the_assignee_of_a_bare_attempt_may_be_the_scores_own() -> None:
+    of_score = score(assignee=LEARNER, assignable={"id": QUIZ, "type": "Assessment"})
+    assert taken(graded(object=f"{QUIZ}/attempts/2", generated=of_score)).learner_id == LEARNER
 
 
 def test_entities_of_an_event_that_say_nothing_about_its_outcome_may_hold_anything() -> None:

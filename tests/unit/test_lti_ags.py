@@ -98,6 +98,15 @@ def test_what_cannot_be_read_names_the_path(document: object, field: str) -> Non
     assert [problem.field for problem in row.problems] == [field]
 
 
+def test_a_problem_names_the_value_and_the_remedy() -> None:
+    (missing,) = rows_of(score(userId=None), "lti-ags", 1)
+    (empty,) = rows_of(score(scoreOf=""), "lti-ags", 1)
+    assert isinstance(missing, UnreadableRow)
+    assert isinstance(empty, UnreadableRow)
+    assert missing.problems[0].reason == "is missing: send the learner's id"
+    assert empty.problems[0].reason == "is '': send the address of the line item"
+
+
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
 VALUES = SCALARS | st.lists(SCALARS, max_size=2) | st.dictionaries(st.just("submittedAt"), SCALARS)
 DOCUMENTS = st.dictionaries(st.sampled_from([*result(), *score(), "timestamp", "submission"]), VALUES).map(

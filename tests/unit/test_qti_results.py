@@ -125,6 +125,20 @@ def test_several_reports_may_be_in_one_element() -> None:
     assert [row.submission.learner_id for row in found if isinstance(row, Row)] == ["7", "8"]
 
 
+@pytest.mark.parametrize(
+    ("text", "attempt"),
+    [("1", 1), ("4294967295", 4_294_967_295), ("0", None), ("4294967296", None), ("two", None), ("9" * 5_000, None)],
+)
+def test_only_a_number_counts_attempts(text: str, attempt: int | None) -> None:
+    assert body(report(item(SCORED + response("numAttempts", text)))).attempt == attempt
+
+
+def test_a_long_value_is_shown_in_part() -> None:
+    (row,) = rows(report(item(outcome("SCORE", "x" * 61) + outcome("MAXSCORE", 4))))
+    assert isinstance(row, UnreadableRow)
+    assert row.problems[0].reason == f"is {'x' * 60 + '...'!r}: send a number"
+
+
 def test_a_time_without_an_offset_is_in_utc() -> None:
     document = report(item()).replace("10:20:30.500Z", "10:20:30.500")
     assert taken(document).submission.occurred_at == Instant(1_773_483_630, 500_000_000)
@@ -177,6 +191,9 @@ def test_entities_are_refused_before_they_expand() -> None:
 
 
 def test_a_document_that_is_nested_without_end_is_refused() -> None:
+    assert root_of([b"<a>" * 100, b"</a>" * 100]).tag == "a"
+    with pytest.raises(XmlUnusableError, match="more than 100"):
+        root_of([b"<a>" * 101, b"</a>" * 101])
     with pytest.raises(XmlUnusableError, match="within each other"):
         root_of([b"<a>" * 1_000_000])
 
@@ -203,8 +220,10 @@ def test_a_damaged_and_a_missing_and_a_huge_file_say_so(tmp_path: Path, monkeypa
         list(read_qti_results(path))
     with pytest.raises(FileUnusableError, match="cannot be read"):
         list(read_qti_results(tmp_path / "none.xml"))
-    monkeypatch.setattr(qti_results, "DOCUMENT_BYTES_MAX", 20)
     path.write_text(report(item()), encoding="utf-8")
+    monkeypatch.setattr(qti_results, "DOCUMENT_BYTES_MAX", path.stat().st_size)
+    assert len(list(read_qti_results(path))) == 1
+    monkeypatch.setattr(qti_results, "DOCUMENT_BYTES_MAX", path.stat().st_size - 1)
     with pytest.raises(FileUnusableError, match="split it"):
         list(read_qti_results(path))
 
