@@ -32,6 +32,7 @@ from services.ingest.application.ports import EventLog, LearnerErasure, RecentEv
 from services.ingest.application.publish import PublishEvents
 from services.ingest.application.repeats import NoRecentEvents
 from services.ingest.entrypoints.grpc import SERVICE_NAME, IngestServicer
+from services.ingest.entrypoints.http.caliper import caliper_routes
 from services.ingest.entrypoints.http.events import event_routes
 from services.ingest.entrypoints.http.publishing import POLICY, HttpPublisher
 from services.ingest.entrypoints.stream import StreamLimits
@@ -147,7 +148,7 @@ def http_routes(adapters: IngestAdapters, publish: PublishEvents, admission: Adm
         admission.charge(tenant, POLICY, events)
 
     publisher = HttpPublisher(publish, adapters.clock, charge)
-    return [*event_routes(publisher)]
+    return [*event_routes(publisher), *caliper_routes(publisher)]
 
 
 async def run(settings: IngestSettings) -> None:

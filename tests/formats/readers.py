@@ -1,0 +1,71 @@
+"""The readers of public formats by name. A new one is an entry in READERS, and imports its reader when it is called."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from tests.formats.readings import Reading, reading_of
+
+Read = Callable[[Path, str], Reading]
+"""Takes a file, and what it is a part of (`as` of the expectation; empty: a whole document)."""
+
+
+class NotAPartError(ValueError):
+    """`as` names a part that the reader of the format does not know."""
+
+
+def document_of(path: Path) -> Any:
+    """The JSON of a file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+_ACTOR = {"objectType": "Agent", "mbox": "mailto:learner@example.com"}
+_VERB = {"id": "http://adlnet.gov/expapi/verbs/attended", "display": {"en": "attended"}}
+_OBJECT = {"objectType": "Activity", "id": "http://example.com/activities/1"}
+
+
+def _xapi(path: Path, part: str) -> Reading:
+    from services.ingest.formats.xapi import rows_of
+
+    document = document_of(path)
+    if part in ("actor", "verb", "object", "result", "context", "authority"):
+        document = {"actor": _ACTOR, "verb": _VERB, "object": _OBJECT} | {part: document}
+    elif part:
+        raise NotAPartError(part)
+    return reading_of(rows_of(document, "xapi", 1))
+
+
+def _whole_document(reader: str) -> Read:
+    """A reader of JSON that knows no parts; a file that is no JSON is refused as a whole."""
+
+    def read(path: Path, part: str) -> Reading:
+        if part:
+            raise NotAPartError(part)
+        try:
+            document = document_of(path)
+        except json.JSONDecodeError:
+            return Reading(rejected=[("",)])
+        module = import_module(f"services.ingest.formats.{reader.replace('-', '_')}")
+        return reading_of(module.rows_of(document, reader, 1))
+
+    return read
+
+
+def _qti_results(path: Path, part: str) -> Reading:
+    from services.ingest.formats.qti_results import read_qti_results
+
+    if part:
+        raise NotAPartError(part)
+    return reading_of(read_qti_results(path, "qti-results"))
+
+
+READERS: dict[str, Read] = {
+    "caliper": _whole_document("caliper"),
+    "lti-ags": _whole_document("lti-ags"),
+    "qti-results": _qti_results,
+    "xapi": _xapi,
+}
