@@ -62,6 +62,8 @@ class Source(BaseModel):
         seen: which version or date of it that was.
         recognised_by: regular expressions, each of which must be the whole name of a column, in upper or lower case;
             empty: it must be named.
+        format: of its documents, such as xapi, whose profile its mapping then is; empty: it is a table, or a text of
+            sequences.
         sequences: how it is read, where it is a text of sequences; None: as a table, by `mapping.yaml`.
         samples: what its samples show.
     """
@@ -73,6 +75,7 @@ class Source(BaseModel):
     documentation: str = Field(pattern="^https?://")
     seen: str = Field(min_length=1)
     recognised_by: tuple[str, ...]
+    format: str = ""
     sequences: SequenceLayout | None = None
     samples: Samples = Samples()
 
@@ -97,8 +100,8 @@ class Source(BaseModel):
         return self.folder / "mapping.yaml"
 
     def mapping(self) -> FileMapping | None:
-        """How its tables become events; None for a text of sequences. Raises FileUnusableError when it is invalid."""
-        return None if self.sequences is not None else load_mapping(self.mapping_path)
+        """How its tables become events; None where it has none. Raises FileUnusableError when it is invalid."""
+        return None if self.sequences is not None or self.format else load_mapping(self.mapping_path)
 
     def recognises(self, columns: Sequence[str]) -> bool:
         """Whether a table with these columns is its export."""

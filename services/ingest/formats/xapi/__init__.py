@@ -1,0 +1,5 @@
+"""Statements of the Experience API (xAPI), 1.0.3 and 2.0."""
+
+from services.ingest.formats.xapi.reader import rows_of
+
+__all__ = ["rows_of"]
