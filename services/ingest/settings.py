@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from services.common.environment import OptionalPath
 from services.common.kafka.settings import KafkaSettings
 from services.common.settings import ProcessSettings, RedisSettings, ServerSettings, leave_room_for_calls
 
@@ -28,6 +29,12 @@ class IngestSettings(ProcessSettings, KafkaSettings, RedisSettings, ServerSettin
         description="How long Kafka may take to confirm an event; then UNAVAILABLE.",
     )
 
+    ingest_http_listen: str = Field(
+        default="", description="host:port of events over HTTP; port 0 picks a free one. Empty: gRPC only."
+    )
+    ingest_http_address_file: OptionalPath = Field(
+        default=None, description="File to write that address to once listening."
+    )
     ingest_accept_lost_keys: bool = Field(
         default=False,
         description="Start although cairn.learner-keys does not hold the keys of the log's last records.",
