@@ -29,6 +29,7 @@ class FileOptions:
         resume: whether to continue an interrupted load.
         sequences: the lines of each learner, where files are texts of sequences; None: they are not.
         learners: who the learners are; None: the ids of the files.
+        profile: what the producer of JSON documents bends; None: nothing.
     """
 
     file_format: Format | None = None
@@ -39,6 +40,7 @@ class FileOptions:
     resume: bool = False
     sequences: SequenceLayout | None = None
     learners: LearnerOptions | None = None
+    profile: Path | None = None
 
     def format_of(self, file: Path) -> Format:
         """A file's format. Raises FileUnusableError when its name does not determine it."""
@@ -48,7 +50,8 @@ class FileOptions:
         """The events of a file. Raises FileUnusableError."""
         rows: Iterator[FileRow]
         if self.sequences is None:
-            rows = read_events(file, self.format_of(file), self.source, observe_bytes, mapping=self.mapping)
+            found = self.format_of(file)
+            rows = read_events(file, found, self.source, observe_bytes, mapping=self.mapping, profile=self.profile)
         else:
             rows = read_sequences(file, self.sequences, self.source, observe_bytes)
         limited = itertools.islice(rows, self.limit)
@@ -67,6 +70,8 @@ class FileOptions:
         """
         described = self.mapping or self.sequences
         mapping = "" if described is None else described.model_dump_json()
+        if self.profile is not None:
+            mapping = fingerprint_of(self.profile, "")
         companions = " ".join(fingerprint_of(companion, "") for companion in self.companions_of(file))
         learners = "" if self.learners is None else self.learners.settings
         return " ".join(

@@ -52,6 +52,9 @@ def options_for(file: Path, options: FileOptions, time_zone: str | None, console
     """
     file_format = options.file_format or _format_by_name(file)
     source = None
+    named = source_named(options.source) if options.mapping is None else None
+    if named is not None and named.format and options.file_format in (None, named.format):
+        return replace(options, file_format=Format(named.format), profile=named.profile())
     if options.mapping is None and (file_format is None or is_table(file_format)):
         source = source_named(options.source) or (None if file_format is None else _recognised(file, console))
     if source is not None:
@@ -99,6 +102,6 @@ def _described(source: Source) -> str:
     """The mapping of a source, with its notes as comments."""
     notes = (source.folder / "notes.md").read_text(encoding="utf-8").splitlines()
     comments = "".join(f"# {line}".rstrip() + "\n" for line in notes)
-    if source.sequences is not None:
+    if source.sequences is not None or not source.mapping_path.exists():
         return f"{comments}\n# It has no mapping: load it with --source {source.name}.\n"
     return f"{comments}\n{source.mapping_path.read_text(encoding='utf-8')}"

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 from services.common.tables.lines import FileUnusableError, ObserveBytes
 from services.ingest.application.ports import FileRow
 from services.ingest.formats.assistments import SOURCE as ASSISTMENTS_SOURCE
 from services.ingest.formats.assistments import read_assistments
+from services.ingest.formats.event_documents import read_event_documents
 from services.ingest.formats.mapping import read_table
 from services.ingest.formats.mapping.model import FileMapping
 from services.ingest.formats.ndjson import read_ndjson
@@ -25,6 +28,10 @@ class Format(StrEnum):
     CSV = "csv"
     PARQUET = "parquet"
     ASSISTMENTS = "assistments"
+    XAPI = "xapi"
+    CALIPER = "caliper"
+    OPENEDX = "openedx"
+    QTI_RESULTS = "qti-results"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +60,26 @@ class _TableFormat:
     suffixes: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _DocumentFormat:
+    """A format of JSON documents of a learning platform; the same attributes, but `read` takes a profile last."""
+
+    read: Callable[[Path, str, ObserveBytes, Path | None], Rows]
+    help: str
+    suffixes: tuple[str, ...] = ()
+    source: str = ""
+
+
+def _read_qti_results(path: Path, source: str, observe_bytes: ObserveBytes) -> Rows:
+    # Most loads need no library of XML.
+    rows: Rows = import_module("services.ingest.formats.qti_results").read_qti_results(path, source, observe_bytes)
+    return rows
+
+
 _TEXTS = (".csv", ".tsv", ".txt", ".zip")
 _WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods")
 
-_FORMATS: dict[Format, _EventFormat | _TableFormat] = {
+_FORMATS: dict[Format, _EventFormat | _TableFormat | _DocumentFormat] = {
     Format.NDJSON: _EventFormat(read_ndjson, "one JSON object a line", (".ndjson", ".jsonl")),
     Format.CSV: _TableFormat(
         read_table, "delimited text, a workbook or a zip file of tables, with --mapping", _TEXTS + _WORKBOOKS
@@ -65,6 +88,14 @@ _FORMATS: dict[Format, _EventFormat | _TableFormat] = {
     Format.ASSISTMENTS: _EventFormat(
         read_assistments, "the raw export of 30 columns or the merged form", source=ASSISTMENTS_SOURCE
     ),
+    Format.XAPI: _DocumentFormat(partial(read_event_documents, "xapi"), "xAPI statements in JSON", source="xapi"),
+    Format.CALIPER: _DocumentFormat(
+        partial(read_event_documents, "caliper"), "Caliper events and envelopes in JSON", source="caliper"
+    ),
+    Format.OPENEDX: _DocumentFormat(
+        partial(read_event_documents, "openedx"), "tracking logs of Open edX", source="openedx"
+    ),
+    Format.QTI_RESULTS: _EventFormat(_read_qti_results, "QTI results reports in XML", source="qti-results"),
 }
 _FORMAT_OF_SUFFIX = {suffix: name for name, known in _FORMATS.items() for suffix in known.suffixes}
 FORMATS_HELP = " ".join(f"{name}: {known.help}." for name, known in _FORMATS.items())
@@ -97,6 +128,7 @@ def read_events(
     observe_bytes: ObserveBytes = lambda _: None,
     *,
     mapping: FileMapping | None = None,
+    profile: Path | None = None,
 ) -> Rows:
     """The events of a file, read lazily. The order is always the same, and each learner's events keep theirs.
 
@@ -106,6 +138,7 @@ def read_events(
         source: the source of events that name none; empty: the format's own.
         observe_bytes: called from time to time with the number of bytes read from the file as stored.
         mapping: how columns of a table become fields; csv and parquet need it.
+        profile: what the producer of JSON documents bends, as a known source has it.
 
     Raises:
         FileUnusableError: when it cannot be read, its header is of another format, or a mapping is missing.
@@ -113,6 +146,8 @@ def read_events(
     known = _FORMATS[file_format]
     if isinstance(known, _EventFormat):
         return known.read(path, source or known.source, observe_bytes)
+    if isinstance(known, _DocumentFormat):
+        return known.read(path, source or known.source, observe_bytes, profile)
     if mapping is None:
         raise FileUnusableError(
             f"{path} is a table, whose columns may mean anything: add --mapping FILE, which "

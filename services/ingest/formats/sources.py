@@ -1,7 +1,8 @@
 """Known sources: exports whose mappings come with Cairn, each a folder of data in `services/ingest/sources`.
 
-A folder holds `source.yaml` (see `Source`), `mapping.yaml` unless the source is a text of sequences, at least one
-sample, `expected.ndjson` with what the samples must become, and `notes.md`. `docs/sources.md` tells how to add one.
+A folder holds `source.yaml` (see `Source`), `mapping.yaml` unless the source is a text of sequences or JSON documents
+that bend nothing, at least one sample, `expected.ndjson` with what the samples must become, and `notes.md`.
+`docs/sources.md` tells how to add one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from services.common.repeated_keys import load_yaml
 from services.common.tables import FileUnusableError, Layout, ObserveBytes, open_table
 from services.ingest.application.ports import FileRow
+from services.ingest.formats.event_documents import read_event_documents
 from services.ingest.formats.mapping import read_table
 from services.ingest.formats.mapping.model import FileMapping, load_mapping, with_default_zone
 from services.ingest.formats.sequences import SequenceLayout, read_sequences
@@ -62,9 +64,8 @@ class Source(BaseModel):
         seen: which version or date of it that was.
         recognised_by: regular expressions, each of which must be the whole name of a column, in upper or lower case;
             empty: it must be named.
-        format: of its documents, such as xapi, whose profile its mapping then is; empty: it is a table, or a text of
-            sequences.
         sequences: how it is read, where it is a text of sequences; None: as a table, by `mapping.yaml`.
+        format: of its JSON documents, where `mapping.yaml` says what this producer bends; empty: they are none.
         samples: what its samples show.
     """
 
@@ -75,8 +76,8 @@ class Source(BaseModel):
     documentation: str = Field(pattern="^https?://")
     seen: str = Field(min_length=1)
     recognised_by: tuple[str, ...]
-    format: str = ""
     sequences: SequenceLayout | None = None
+    format: Literal["", "xapi", "caliper", "openedx"] = ""
     samples: Samples = Samples()
 
     @field_validator("recognised_by")
@@ -102,6 +103,10 @@ class Source(BaseModel):
     def mapping(self) -> FileMapping | None:
         """How its tables become events; None where it has none. Raises FileUnusableError when it is invalid."""
         return None if self.sequences is not None or self.format else load_mapping(self.mapping_path)
+
+    def profile(self) -> Path | None:
+        """What it bends in the format of its documents; None: nothing."""
+        return self.mapping_path if self.format and self.mapping_path.exists() else None
 
     def recognises(self, columns: Sequence[str]) -> bool:
         """Whether a table with these columns is its export."""
@@ -129,6 +134,8 @@ def read_source(
     """
     if source.sequences is not None:
         return read_sequences(path, source.sequences, observe_bytes=observe_bytes)
+    if source.format:
+        return read_event_documents(source.format, path, source.name, observe_bytes, source.profile())
     return read_table(path, with_default_zone(load_mapping(source.mapping_path), time_zone), "", observe_bytes)
 
 
