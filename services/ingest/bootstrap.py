@@ -192,7 +192,7 @@ async def run(settings: IngestSettings) -> None:
     address = await server.grpc.start()
     announce("ingest", address, settings.address_file)
     if server.http is not None:
-        announce("ingest over HTTP", await server.http.start(), settings.ingest_http_address_file)
+        announce("ingest over HTTP", await server.http.start(), None)
     try:
         await run_until_stopped([_read_and_write(log, keys, tags, server)])
     finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from services.common.environment import OptionalPath
 from services.common.kafka.settings import KafkaSettings
 from services.common.settings import ProcessSettings, RedisSettings, ServerSettings, leave_room_for_calls
 
@@ -30,10 +29,7 @@ class IngestSettings(ProcessSettings, KafkaSettings, RedisSettings, ServerSettin
     )
 
     ingest_http_listen: str = Field(
-        default="", description="host:port of events over HTTP; port 0 picks a free one. Empty: gRPC only."
-    )
-    ingest_http_address_file: OptionalPath = Field(
-        default=None, description="File to write that address to once listening."
+        default="", description="host:port of events over HTTP, with the TLS and the limits of gRPC. Empty: none."
     )
     ingest_accept_lost_keys: bool = Field(
         default=False,

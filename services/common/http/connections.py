@@ -8,23 +8,35 @@ import logging
 import socket
 import ssl
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 _HEADERS_BYTES_MAX = 65_536
-_HEADERS_WITHIN_S = 10.0
-_HANDSHAKE_WITHIN_S = 10.0
-# Connections that have sent no request yet. Another one takes the place of the oldest.
-_SILENT_MAX = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """What connections may do.
+
+    Attributes:
+        keep_alive_s: how long one stays open after a request.
+        headers_s: how long the TLS handshake may take, and how long the headers of a request.
+        silent: connections whose request has not come yet. Another one takes the place of the oldest.
+    """
+
+    keep_alive_s: float = 60.0
+    headers_s: float = 10.0
+    silent: int = 500
 
 
 class ConnectionServer(uvicorn.Server):
     """Serves an application on a socket."""
 
-    def __init__(self, app: Any, context: ssl.SSLContext | None, *, keep_alive_s: float, drain_s: float) -> None:
-        """Args: the ASGI application; TLS, None: plain text; and how long connections and requests may last."""
+    def __init__(self, app: Any, context: ssl.SSLContext | None, limits: ConnectionLimits, *, drain_s: float) -> None:
+        """Args: the ASGI application; TLS, None: plain text; the limits; and how long requests may last at the end."""
         super().__init__(
             uvicorn.Config(
                 app,
@@ -38,11 +50,12 @@ class ConnectionServer(uvicorn.Server):
                 server_header=False,
                 h11_max_incomplete_event_size=_HEADERS_BYTES_MAX,
                 # uvicorn passes both to asyncio, which takes parts of a second.
-                timeout_keep_alive=keep_alive_s,  # type: ignore[arg-type]
+                timeout_keep_alive=limits.keep_alive_s,  # type: ignore[arg-type]
                 timeout_graceful_shutdown=drain_s,  # type: ignore[arg-type]
             )
         )
         self._context = context
+        self._limits = limits
         # It would log each request that is no HTTP, however many come.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
@@ -58,13 +71,13 @@ class ConnectionServer(uvicorn.Server):
         silent: dict[_Connection, asyncio.TimerHandle] = {}
 
         def connection() -> _Connection:
-            return _Connection(self.config, self.server_state, silent)
+            return _Connection(self.config, self.server_state, self._limits, silent)
 
         server = await asyncio.get_running_loop().create_server(
             connection,
             sock=sockets[0],
             ssl=self._context,
-            ssl_handshake_timeout=None if self._context is None else _HANDSHAKE_WITHIN_S,
+            ssl_handshake_timeout=None if self._context is None else self._limits.headers_s,
         )
         self.servers = [server]
         self.started = True
@@ -73,8 +86,15 @@ class ConnectionServer(uvicorn.Server):
 class _Connection(H11Protocol):
     """A connection that is closed when no whole head of a request comes in time, however slowly its bytes drip."""
 
-    def __init__(self, config: uvicorn.Config, state: Any, silent: dict[_Connection, asyncio.TimerHandle]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        state: Any,
+        limits: ConnectionLimits,
+        silent: dict[_Connection, asyncio.TimerHandle],
+    ) -> None:
         super().__init__(config, state, {})
+        self._limits = limits
         self._silent = silent
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -93,11 +113,11 @@ class _Connection(H11Protocol):
         super().connection_lost(exc)
 
     def _await_request(self) -> None:
-        if len(self._silent) >= _SILENT_MAX:
+        if len(self._silent) >= self._limits.silent:
             oldest = next(iter(self._silent))
             oldest._stop_waiting()  # noqa: SLF001 - of the same class.
             oldest.transport.abort()
-        self._silent[self] = self.loop.call_later(_HEADERS_WITHIN_S, self.transport.abort)
+        self._silent[self] = self.loop.call_later(self._limits.headers_s, self.transport.abort)
 
     def _stop_waiting(self) -> None:
         if (timer := self._silent.pop(self, None)) is not None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.common.http.application import HttpContext, http_application
 from services.common.http.bodies import BodyLimits
-from services.common.http.connections import ConnectionServer
+from services.common.http.connections import ConnectionLimits, ConnectionServer
 from services.common.http.routes import OpenRoute, Route
 from services.common.rpc.addresses import ListenAddressError, check_listen_address, check_tenants
 from services.common.rpc.admission import Admission
@@ -28,13 +28,13 @@ class HttpOptions:
         listen: `host:port`; port 0 picks a free one.
         setting: the setting that names it, for messages.
         server: TLS, the limits on bodies and the drain time, which are those of the gRPC server.
-        keep_alive_s: how long a connection stays open without a request.
+        connections: the limits of connections.
     """
 
     listen: str
     setting: str
     server: ServerOptions
-    keep_alive_s: float = 60.0
+    connections: ConnectionLimits = field(default_factory=ConnectionLimits)
 
 
 class HttpServer:
@@ -72,9 +72,7 @@ class HttpServer:
         options = self._options
         context = None if options.server.tls is None else server_context(options.server.tls)
         listener = _listener(options.listen, options.setting)
-        server = ConnectionServer(
-            self._application, context, keep_alive_s=options.keep_alive_s, drain_s=options.server.drain_s
-        )
+        server = ConnectionServer(self._application, context, options.connections, drain_s=options.server.drain_s)
         running = asyncio.create_task(server.serve(sockets=[listener]))
         self._running = server, running
         while not server.started:
