@@ -34,7 +34,7 @@ class IngestSettings(ProcessSettings, KafkaSettings, RedisSettings, ServerSettin
     ingest_statements_kept_s: int = Field(
         default=86_400,
         ge=0,
-        description="How long Redis keeps xAPI statements, encrypted, to answer repeats and queries by id. 0: not at all.",
+        description="How long Redis keeps xAPI statements, encrypted, to answer for them by id. 0: not at all.",
     )
     ingest_statements_kept: int = Field(
         default=50_000, ge=1, description="Statements of a tenant that Redis keeps; then the oldest go."
