@@ -42,7 +42,10 @@ def main() -> int:
 def run(suite: Path, version: str, only: str, *, verbose: bool) -> Results:
     """What the suite says of an ingest service that is started for it."""
     ingest = [service for service in SERVICES if service.name == "ingest"]
-    with tempfile.TemporaryDirectory() as directory, Stack(StackOptions(Path(directory), services=ingest), lambda _: None) as stack:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        Stack(StackOptions(Path(directory), services=ingest), lambda _: None) as stack,
+    ):
         environment = stack.environment
         command = ["node", "bin/console_runner.js", "-e", f"http://{environment['CAIRN_TARGET_INGEST_HTTP']}/xAPI"]
         command += ["-a", "-u", "cairn", "-p", stack.api_key, "-x", version]

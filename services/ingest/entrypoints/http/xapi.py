@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import Any
 
 import orjson
@@ -178,7 +179,9 @@ class _Statements:
         if known.statement is None or not known.statement.content or voided != (given[0] == "voidedStatementId"):
             message = f"no {'voided ' if given[0] == 'voidedStatementId' else ''}statement with this id is kept"
             raise RequestRefusedError(not_found(message), reason="no_statement")
-        return Response(known.statement.content, media_type="application/json")
+        stored = datetime.fromisoformat(orjson.loads(known.statement.content)["stored"])
+        headers = {"Last-Modified": format_datetime(stored, usegmt=True)}
+        return Response(known.statement.content, headers=headers, media_type="application/json")
 
     def _checked(self, sent: Sequence[object], version: str, tenant: Tenant) -> list[_Taken]:
         """The statements of a request, each with an id, once all of them are valid."""

@@ -96,14 +96,18 @@ class ListOf:
     Attributes:
         part: of its elements.
         single: whether one element may stand for an array of it.
+        filled: whether it has at least one element.
     """
 
     part: Part
     single: bool = False
+    filled: bool = False
 
     def check(self, value: object, path: str, problems: Problems) -> None:
         """See Part."""
-        if type(value) is list:
+        if self.filled and value == []:
+            problems.append(FieldReason(path, "is empty: send at least one, or leave it out"))
+        elif type(value) is list:
             for index, entry in enumerate(value):
                 self.part.check(entry, f"{path}[{index}]", problems)
         elif self.single:
