@@ -12,6 +12,8 @@ import structlog
 from google.protobuf import json_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import REGISTRY
 from starlette.responses import Response
 
@@ -24,6 +26,7 @@ from services.common.http.routes import OpenRoute, Route
 from services.common.rpc.freshness import decode
 from services.common.rpc.rate_limits import RateLimit
 from services.common.rpc.slots import SlotLimits
+from services.common.telemetry.traces import traces_into
 from services.ingest.application.ports import LeftOutRow
 from services.ingest.application.publish import PublishEvents
 from services.ingest.entrypoints.http.publishing import POLICY, HttpPublisher
@@ -119,6 +122,21 @@ async def test_more_events_than_one_batch_has_keep_their_order(service):
     results = await publish(HttpIngest(service.tenants_file.parent, bytes_max=10**6), sent)
     assert [result.event_id for result in results] == [f"e{number}" for number in range(1_203)]
     assert [result.position.offset for result in results] == list(range(1_203))
+
+
+@pytest.mark.parametrize("form", ["list", "lines"])
+async def test_more_events_than_a_request_takes_are_refused_before_they_are_read(service, form):
+    body = b"[" + b",".join([b"{}"] * 5_001) + b"]" if form == "list" else b"{}\n" * 5_001
+    answer = await service.request("POST", PATH, body, headers=[LINES] if form == "lines" else ())
+    assert (answer.status, answer.error["field_violations"][0]["field"]) == (413, "events")
+    assert "5001 events" in answer.error["message"]
+
+
+async def test_a_document_of_very_many_values_is_not_decoded(tmp_path):
+    service = HttpIngest(tmp_path, bytes_max=2_000_000)
+    answer = await service.request("POST", PATH, b"[" + b"{}," * 400_001 + b"{}]")
+    assert (answer.status, answer.error["field_violations"][0]["field"]) == (413, "body")
+    assert "400000" in answer.error["message"]
 
 
 @pytest.mark.parametrize(
@@ -271,6 +289,15 @@ async def test_every_answer_has_a_request_id(service):
     assert given.headers["x-request-id"] == "abc-1"
     made = await service.request("POST", PATH, b"[", headers=[("X-Request-Id", "with space")])
     assert re.fullmatch("[0-9a-f]{32}", made.headers["x-request-id"])
+
+
+async def test_a_request_is_a_span_of_the_callers_trace(tmp_path):
+    exporter, trace_id = InMemorySpanExporter(), "a" * 32
+    service = HttpIngest(tmp_path, traces=traces_into(SimpleSpanProcessor(exporter), service="ingest", share=0.0))
+    await publish(service, [event()], headers=[("traceparent", f"00-{trace_id}-{'b' * 16}-01")])
+    (span,) = exporter.get_finished_spans()
+    assert (span.name, f"{span.context.trace_id:032x}") == ("POST /v1/events:batch", trace_id)
+    assert span.attributes["http.response.status_code"] == 200
 
 
 async def test_an_unknown_path_or_method_is_answered_in_the_same_shape(service):

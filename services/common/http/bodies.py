@@ -18,6 +18,8 @@ from services.common.rpc.statuses import FieldViolation, ended
 _DISCARDED_BYTES_MAX = 65_536
 _DISCARDED_WITHIN_S = 1.0
 _GZIP = 16 + zlib.MAX_WBITS
+# As many as a gRPC request may have fields. Decoding them takes about a tenth of a second, in which nothing else runs.
+_VALUES_MAX = 400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +94,9 @@ def json_of(body: bytes, field: str = "body") -> object:
         field: what to call it in a refusal.
 
     Raises:
-        RequestRefusedError: when it is not one JSON document in UTF-8, or an object has a key twice.
+        RequestRefusedError: when it is not one JSON document in UTF-8, has too many values, or names a key twice.
     """
+    check_values(body, field)
     try:
         document: object = msgspec.json.decode(body)
         key = repeated_key(body)
@@ -102,6 +105,14 @@ def json_of(body: bytes, field: str = "body") -> object:
     if key is not None:
         raise invalid_request([FieldViolation(key, "is given twice: keep the right one")], reason="repeated_key")
     return document
+
+
+def check_values(body: bytes, field: str = "body") -> None:
+    """Raise RequestRefusedError when a JSON document may have too many values to decode; `field` as in json_of."""
+    # Each value is followed by one of these, or by the end of its object or list.
+    if (values := body.count(b",") + body.count(b":")) > _VALUES_MAX:
+        problem = f"has up to {values} values, and a request may have {_VALUES_MAX}: send it in several requests"
+        raise invalid_request([FieldViolation(field, problem)], reason="too_many_values", http_status=413)
 
 
 def no_json(error: Exception, field: str = "body") -> RequestRefusedError:
