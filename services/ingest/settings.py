@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field, ValidationInfo, field_validator
 
 from services.common.kafka.settings import KafkaSettings
 from services.common.settings import ProcessSettings, RedisSettings, ServerSettings, leave_room_for_calls
+
+
+class OpenEdxSettings(ProcessSettings, KafkaSettings):
+    """Environment of `python -m services.ingest.openedx`. The Kafka is the one of Open edX."""
+
+    openedx_topics: str = Field(
+        default="analytics", min_length=1, description="Topics of Open edX's event bus to read, separated by commas."
+    )
+    openedx_dead_letters: str = Field(
+        default="cairn.openedx.dlt", min_length=1, description="Topic next to them for messages that are not taken."
+    )
+    openedx_group: str = Field(
+        default="cairn-openedx", min_length=1, description="Consumer group that keeps how far the topics were read."
+    )
+    openedx_source: str = Field(default="openedx", min_length=1, description="Source of the events.")
+    openedx_api_key_file: Path = Field(
+        default=Path("openedx-api-key"), description="File with the tenant's API key for ingest."
+    )
+    openedx_insecure: bool = Field(
+        default=False, description="Call ingest on another machine without TLS: the key can then be read."
+    )
+    target_ingest: str = Field(default="127.0.0.1:50051", description="host:port of the ingest service.")
 
 
 class IngestSettings(ProcessSettings, KafkaSettings, RedisSettings, ServerSettings):

@@ -145,6 +145,6 @@ def test_a_file_that_is_no_known_export_is_not_recognised(tmp_path, content):
 
 def test_every_mapping_names_its_source_in_a_short_word():
     for source in SOURCES:
-        if source.sequences is None and not source.format:
+        if source.mapping() is not None:
             mapping = yaml.safe_load(source.mapping_path.read_text())
             assert re.fullmatch(r"[a-z]+(-[a-z0-9]+)*", mapping["constants"]["source"]), source.name
