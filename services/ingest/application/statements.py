@@ -47,7 +47,7 @@ class Known:
 
 
 class StatementStore(Protocol):
-    """Keeps the last statements of each tenant, so many and so long as it was made for.
+    """Keeps the last statements of each tenant: a number of them, and for a time.
 
     It is a hint: the log has the events, and a statement that it does not keep is taken as a new one.
     """

@@ -41,7 +41,7 @@ _VERSION = "X-Experience-API-Version"
 _CONSISTENT = "X-Experience-API-Consistent-Through"
 _VERSIONS = {"1.0": "1.0.3", "2.0": "2.0.0"}
 _BY_ID = ("statementId", "voidedStatementId")
-_BESIDE_ID = {"attachments", "format"}
+_WITH_ID = {"attachments", "format"}
 _QUERIES = {
     "agent", "verb", "activity", "registration", "related_activities", "related_agents", "since", "until", "limit",
     "ascending",
@@ -158,7 +158,7 @@ class _Statements:
         """Answer with a statement by its id."""
         _checked_version(admitted.request)
         query = admitted.request.query_params
-        _check_parameters(admitted.request, {*_BY_ID, *_BESIDE_ID, *_QUERIES})
+        _check_parameters(admitted.request, {*_BY_ID, *_WITH_ID, *_QUERIES})
         given = [name for name in _BY_ID if name in query]
         if query.get("format", "exact") not in _FORMATS:
             raise invalid_request([FieldViolation("format", f"is none of {', '.join(_FORMATS)}: send one of them")])
@@ -168,7 +168,7 @@ class _Statements:
             message = "statements are answered by statementId or voidedStatementId only; this is no store to query"
             status = ended(code_pb2.UNIMPLEMENTED, message, reason="NO_QUERIES")
             raise RequestRefusedError(status, reason="no_queries")
-        others = sorted(set(query.keys()) - {given[0], *_BESIDE_ID})
+        others = sorted(set(query.keys()) - {given[0], *_WITH_ID})
         if others:
             reason = f"is given and so is {given[0]}: ask for one statement, with format and attachments only"
             raise invalid_request([FieldViolation(others[0], reason)])
