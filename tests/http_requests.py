@@ -20,6 +20,7 @@ from services.ingest.application.publish import PublishEvents
 from services.ingest.bootstrap import IngestAdapters, http_routes
 from tests.adapters.memory_event_log import MemoryEventLog, MemoryLearnerKeys, MemorySkillTags
 from tests.adapters.memory_recent_events import MemoryRecentEvents
+from tests.adapters.memory_statements import MemoryStatements
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 89, tzinfo=UTC)
 
@@ -86,8 +87,15 @@ class HttpIngest:
         self.tenants_file = tmp_path / "tenants.yaml"
         self.key = create_api_key(self.tenants_file, "riverbend", "test", ALL_SCOPES)
         self.tenants = load_tenants(self.tenants_file)
+        self.statements = MemoryStatements()
         self.adapters = IngestAdapters(
-            self.log, self.recent, self.tags, MemoryLearnerKeys(), self.tenants, clock=lambda: NOW
+            self.log,
+            self.recent,
+            self.tags,
+            MemoryLearnerKeys(),
+            self.tenants,
+            clock=lambda: NOW,
+            statements=self.statements,
         )
         buckets = None if rate_limit is None else TokenBuckets(rate_limit, clock=lambda: 0.0)
         self.slots = Slots(slots or SlotLimits())
