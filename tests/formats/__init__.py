@@ -1,0 +1,1 @@
+"""Payloads of public formats: what the readers make of them, compared with what the specifications say."""
