@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,4 +39,24 @@ def _xapi(path: Path, part: str) -> Reading:
     return reading_of(rows_of(document, "xapi", 1))
 
 
-READERS: dict[str, Read] = {"xapi": _xapi}
+def _framework(path: Path, _part: str) -> Reading:
+    from services.catalog.formats.frameworks.files import read_frameworks
+    from services.catalog.formats.jsonl import FileUnreadableError
+
+    try:
+        contents = read_frameworks([path])
+    except FileUnreadableError:
+        return Reading(rejected=[("",)])
+    # An ASN document is counted in statements, one of CASE in items and associations.
+    links = contents.links if path.parent.name.startswith("case") else 0
+    return Reading(
+        taken=[
+            *({"code": skill.code} for skill in contents.skills),
+            *({"link": number} for number in range(links)),
+        ],
+        ignored=Counter(each.reason for each in contents.left_out),
+        rejected=[(problem.path,) for problem in contents.problems],
+    )
+
+
+READERS: dict[str, Read] = {"xapi": _xapi, "case": _framework, "asn": _framework}
