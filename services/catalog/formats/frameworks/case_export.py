@@ -80,8 +80,8 @@ class _Package:
         for needed in skill.prerequisites:
             yield self._association("precedes", guid_of(needed), guid_of(skill.id))
         for name in skill.equivalents:
-            match = self._association("exactMatchOf", guid_of(skill.id), guid_of(name))
-            if guid_of(name) != name:
+            match = self._association("exactMatchOf", guid_of(skill.id), name)
+            if ":" in name:
                 match["destinationNodeURI"]["uri"] = name
             yield match
 
