@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -104,8 +105,30 @@ def _openedx_bus(path: Path, part: str) -> Reading:
     return reading_of(rows_of_message(headers, value.getvalue(), "openedx", 1))
 
 
+def _framework(path: Path, _part: str) -> Reading:
+    from services.catalog.formats.frameworks.files import read_frameworks
+    from services.catalog.formats.jsonl import FileUnreadableError
+
+    try:
+        contents = read_frameworks([path])
+    except FileUnreadableError:
+        return Reading(rejected=[("",)])
+    # An ASN document is counted in statements, one of CASE in items and associations.
+    links = contents.links if path.parent.name.startswith("case") else 0
+    return Reading(
+        taken=[
+            *({"code": skill.code} for skill in contents.skills),
+            *({"link": number} for number in range(links)),
+        ],
+        ignored=Counter(each.reason for each in contents.left_out),
+        rejected=[(problem.path,) for problem in contents.problems],
+    )
+
+
 READERS: dict[str, Read] = {
+    "asn": _framework,
     "caliper": _whole_document("caliper"),
+    "case": _framework,
     "lti-ags": _whole_document("lti-ags"),
     "openedx": _openedx,
     "openedx-bus": _openedx_bus,

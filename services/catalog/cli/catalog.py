@@ -13,12 +13,23 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cairn.v1 import catalog_pb2
+from cairn.v1 import catalog_pb2, catalog_pb2_grpc
 from services.catalog.cli import contradictions as cli_contradictions
 from services.catalog.cli import edit as cli_edit
+from services.catalog.cli import frameworks as cli_frameworks
 from services.catalog.cli import rules as cli_rules
 from services.catalog.cli import tag as cli_tag
 from services.catalog.cli.calls import DEFAULT_TARGET, Kind, Target, calling, listed, send
+from services.catalog.cli.differences import show_differences
+from services.catalog.cli.frameworks import (
+    FrameworkFiles,
+    FrameworkOptions,
+    IdsOfSkills,
+    ItemTypes,
+    OfficialText,
+    SkillIds,
+    read_in_frameworks,
+)
 from services.catalog.domain.model import Resource, ResourceStatus, Skill
 from services.catalog.domain.validation.imports import check_records
 from services.catalog.formats.jsonl import (
@@ -32,7 +43,7 @@ from services.catalog.wire.resources import resource_from_proto
 from services.catalog.wire.skills import skill_from_proto
 from services.common.command_line import BAD_INPUT, fail
 from services.common.resource_kinds import ResourceKindName
-from services.common.rpc.calls import ApiKeyFile, Insecure, TimeoutS
+from services.common.rpc.calls import ApiKeyFile, Insecure, Metadata, TimeoutS
 from services.common.rpc.statuses import FieldViolation, violations_of
 
 Record = TypeVar("Record", Skill, Resource)
@@ -41,6 +52,7 @@ _PROBLEMS_SHOWN = 50
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Manage skills, resources and rules.")
 app.add_typer(cli_edit.app)
+app.add_typer(cli_frameworks.app)
 app.add_typer(cli_tag.app)
 app.add_typer(cli_contradictions.app)
 app.add_typer(cli_rules.app, name="rules")
@@ -68,6 +80,11 @@ def import_files(
             help="File of resources, JSON lines, plain or gzip. May be given several times.", show_default=False
         ),
     ] = None,
+    framework: FrameworkFiles = None,
+    item_type: ItemTypes = None,
+    ids: IdsOfSkills = SkillIds.IDENTIFIER,
+    official_text: OfficialText = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and write nothing.")] = False,
     target: Target = DEFAULT_TARGET,
     api_key_file: ApiKeyFile = None,
     insecure: Insecure = False,
@@ -82,28 +99,28 @@ def import_files(
     "url": "https://...", "teaches": [{"skill": "6.RP.A.1", "weight": 1}], "assesses": [], "grades": ["6"],
     "language": "en", "minutes": 8, "license": "CC-BY-4.0", "difficulty": 0.4, "status": "active"}`.
 
+    A framework is a file of CASE or ASN, or `ccss-math`, which Cairn ships. What is left out of it is counted and
+    named; `docs/formats.md` says what and why.
+
     A skill needs only its id, a resource id, title and kind. A record replaces the one with its id; unchanged records
     are not written again, so an import may be repeated.
 
     Exits with 2, and a table of the problems by line, when the input is invalid; with 1 when the service cannot be
     reached or refuses.
     """
-    if not skills and not resources:
-        fail("nothing to import: name a file with --skills FILE, --resources FILE or both", BAD_INPUT)
-    read_in = _read(skills or [], resources or [])
-    with calling(target, api_key_file, insecure=insecure) as (stub, metadata):
-        try:
-            reply = send(stub, metadata, [*read_in.skills, *read_in.resources], timeout_s)
-        except grpc.RpcError as error:
-            if violations := _violations_of(error):
-                _fail_with_problems([read_in.placed(violation) for violation in violations], error)
-            raise
-    version = reply.version
-    typer.echo(
-        f"skills: {reply.skills_written:,} written, {reply.skills_unchanged:,} unchanged; "
-        f"resources: {reply.resources_written:,} written, {reply.resources_unchanged:,} unchanged; "
-        f"catalog version {version.resources_offset}/{version.skills_offset}"
+    if not skills and not resources and not framework:
+        fail(
+            "nothing to import: name a file with --skills FILE, --resources FILE or both, or one with --framework FILE",
+            BAD_INPUT,
+        )
+    read_in = _read(
+        skills or [], resources or [], framework or [], FrameworkOptions(item_type or [], ids, official_text)
     )
+    with calling(target, api_key_file, insecure=insecure) as (stub, metadata):
+        if dry_run:
+            show_differences(stub, metadata, read_in.skills, read_in.resources, timeout_s)
+        else:
+            _write(stub, metadata, read_in, timeout_s)
 
 
 @app.command("get", epilog="Example: cairn catalog get skill 6.RP.A.3")
@@ -168,6 +185,13 @@ class _ReadIn:
         self._places[name] += [f"{file}:{line}" for line in contents.lines]
         self.problems += [(f"{file}:{problem.line}", problem.field, problem.reason) for problem in contents.problems]
 
+    def add_frameworks(self, files: Sequence[Path], options: FrameworkOptions) -> None:
+        """Add the skills of frameworks, which have no lines: their ids say which one is meant."""
+        contents = read_in_frameworks(files, options)
+        self.skills += contents.skills
+        self._places["skills"] += [f"{', '.join(map(str, files))}: {skill.id}" for skill in contents.skills]
+        self.problems += [("", problem.path, problem.reason) for problem in contents.problems]
+
     def placed(self, violation: FieldViolation) -> tuple[str, str, str]:
         """A problem as place, field and reason: `resources[3].title` becomes the file's line and `title`."""
         record, _, field = violation.field.partition(".")
@@ -177,9 +201,16 @@ class _ReadIn:
         return "", violation.field, violation.reason
 
 
-def _read(skill_files: Iterable[Path], resource_files: Iterable[Path]) -> _ReadIn:
+def _read(
+    skill_files: Iterable[Path],
+    resource_files: Iterable[Path],
+    frameworks: Sequence[Path],
+    options: FrameworkOptions,
+) -> _ReadIn:
     read_in = _ReadIn()
     try:
+        if frameworks:
+            read_in.add_frameworks(frameworks, options)
         for file in skill_files:
             read_in.add(file, "skills", read_in.skills, read_skills(file))
         for file in resource_files:
@@ -192,6 +223,21 @@ def _read(skill_files: Iterable[Path], resource_files: Iterable[Path]) -> _ReadI
     if read_in.problems:
         _fail_with_problems(read_in.problems)
     return read_in
+
+
+def _write(stub: catalog_pb2_grpc.CatalogServiceStub, metadata: Metadata, read_in: _ReadIn, timeout_s: float) -> None:
+    try:
+        reply = send(stub, metadata, [*read_in.skills, *read_in.resources], timeout_s)
+    except grpc.RpcError as error:
+        if violations := _violations_of(error):
+            _fail_with_problems([read_in.placed(violation) for violation in violations], error)
+        raise
+    version = reply.version
+    typer.echo(
+        f"skills: {reply.skills_written:,} written, {reply.skills_unchanged:,} unchanged; "
+        f"resources: {reply.resources_written:,} written, {reply.resources_unchanged:,} unchanged; "
+        f"catalog version {version.resources_offset}/{version.skills_offset}"
+    )
 
 
 def _table(records: Sequence[Skill | Resource], kind: Kind) -> Table:
