@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cairn.v1 import catalog_pb2
+from cairn.v1 import catalog_pb2, catalog_pb2_grpc
 from services.catalog.cli import contradictions as cli_contradictions
 from services.catalog.cli import edit as cli_edit
 from services.catalog.cli import frameworks as cli_frameworks
@@ -43,7 +43,7 @@ from services.catalog.wire.resources import resource_from_proto
 from services.catalog.wire.skills import skill_from_proto
 from services.common.command_line import BAD_INPUT, fail
 from services.common.resource_kinds import ResourceKindName
-from services.common.rpc.calls import ApiKeyFile, Insecure, TimeoutS
+from services.common.rpc.calls import ApiKeyFile, Insecure, Metadata, TimeoutS
 from services.common.rpc.statuses import FieldViolation, violations_of
 
 Record = TypeVar("Record", Skill, Resource)
@@ -119,19 +119,8 @@ def import_files(
     with calling(target, api_key_file, insecure=insecure) as (stub, metadata):
         if dry_run:
             show_differences(stub, metadata, read_in.skills, read_in.resources, timeout_s)
-            return
-        try:
-            reply = send(stub, metadata, [*read_in.skills, *read_in.resources], timeout_s)
-        except grpc.RpcError as error:
-            if violations := _violations_of(error):
-                _fail_with_problems([read_in.placed(violation) for violation in violations], error)
-            raise
-    version = reply.version
-    typer.echo(
-        f"skills: {reply.skills_written:,} written, {reply.skills_unchanged:,} unchanged; "
-        f"resources: {reply.resources_written:,} written, {reply.resources_unchanged:,} unchanged; "
-        f"catalog version {version.resources_offset}/{version.skills_offset}"
-    )
+        else:
+            _write(stub, metadata, read_in, timeout_s)
 
 
 @app.command("get", epilog="Example: cairn catalog get skill 6.RP.A.3")
@@ -234,6 +223,21 @@ def _read(
     if read_in.problems:
         _fail_with_problems(read_in.problems)
     return read_in
+
+
+def _write(stub: catalog_pb2_grpc.CatalogServiceStub, metadata: Metadata, read_in: _ReadIn, timeout_s: float) -> None:
+    try:
+        reply = send(stub, metadata, [*read_in.skills, *read_in.resources], timeout_s)
+    except grpc.RpcError as error:
+        if violations := _violations_of(error):
+            _fail_with_problems([read_in.placed(violation) for violation in violations], error)
+        raise
+    version = reply.version
+    typer.echo(
+        f"skills: {reply.skills_written:,} written, {reply.skills_unchanged:,} unchanged; "
+        f"resources: {reply.resources_written:,} written, {reply.resources_unchanged:,} unchanged; "
+        f"catalog version {version.resources_offset}/{version.skills_offset}"
+    )
 
 
 def _table(records: Sequence[Skill | Resource], kind: Kind) -> Table:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from services.catalog.domain.validation.fields import ID_CHARACTERS_MAX, shown
 from services.catalog.formats.frameworks.contents import FrameworkBuilder, FrameworkContents, Item, clean, name_of
 
-_WRAPPINGS_MAX = 4
+_WRAPPINGS_MAX = 6
 _NOT_CASE = "is no CASE package: it must have CFDocument, CFItems and CFAssociations; ask the publisher for a CFPackage"
 _KNOWN_TYPES = {"isRelatedTo": "isRelatedTo: it says neither what comes first nor that both are the same"}
 
@@ -37,18 +37,18 @@ def read_case(document: object) -> FrameworkContents:
 
 def _packages(builder: FrameworkBuilder, path: str, value: object, wrappings: int) -> Iterator[tuple[str, Json]]:
     """The packages in a document, each with the beginning of its fields' paths."""
-    if isinstance(value, list):
+    if isinstance(value, list) and wrappings:
         for place, each in enumerate(value):
-            yield from _packages(builder, f"{path}[{place}]", each, wrappings)
+            yield from _packages(builder, f"{path}[{place}]", each, wrappings - 1)
         return
     prefix = f"{path}." if path else ""
     if not isinstance(value, Mapping) or not wrappings:
-        builder.reject(path, f"{shown(str(value))} {_NOT_CASE}")
+        builder.reject(path, f"{_described(value)} {_NOT_CASE}")
     elif "CFItems" in value or "CFAssociations" in value:
         yield prefix, value
     elif isinstance(value.get("CFDocuments"), list):
         for document in value["CFDocuments"]:
-            builder.leave_out("a document without its items; get its CFPackage", shown(str(document)))
+            builder.leave_out("a document without its items; get its CFPackage", _text(_title(document)))
     elif "CFPackageURI" in value:
         builder.leave_out("a document without its items; get its CFPackage", _text(value.get("title")))
     elif len(value) == 1 and isinstance(next(iter(value.values())), Mapping | list):
@@ -65,11 +65,11 @@ def _read_items(builder: FrameworkBuilder, path: str, package: Json) -> None:
         title = clean(_text(document.get("title")))
         builder.add_document(_names(document)[:1][0] if _names(document) else "", title)
     elif document is not None:
-        builder.reject(f"{path}CFDocument", f"{shown(str(document))} is no object; give the document of the package")
+        builder.reject(f"{path}CFDocument", f"{_described(document)} is no object; give the document of the package")
     for place, each in enumerate(_list(builder, path, package, "CFItems")):
         where = f"{path}CFItems[{place}]"
         if not isinstance(each, Mapping):
-            builder.reject(where, f"{shown(str(each))} is no object; give a CFItem")
+            builder.reject(where, f"{_described(each)} is no object; give a CFItem")
             continue
         names = _names(each)
         statement = clean(_text(each.get("fullStatement")) or _text(each.get("abbreviatedStatement")))
@@ -92,7 +92,7 @@ def _read_items(builder: FrameworkBuilder, path: str, package: Json) -> None:
 
 def _read_association(builder: FrameworkBuilder, path: str, value: object) -> None:
     if not isinstance(value, Mapping):
-        builder.reject(path, f"{shown(str(value))} is no object; give a CFAssociation")
+        builder.reject(path, f"{_described(value)} is no object; give a CFAssociation")
         return
     kind = _text(value.get("associationType"))
     if not kind:
@@ -122,7 +122,7 @@ def _list(builder: FrameworkBuilder, path: str, package: Json, name: str) -> Seq
     value = package.get(name)
     if value is None or isinstance(value, list):
         return value or ()
-    builder.reject(f"{path}{name}", f"{shown(str(value))} is no array; give one")
+    builder.reject(f"{path}{name}", f"{_described(value)} is no array; give one")
     return ()
 
 
@@ -152,3 +152,9 @@ def _text(value: object) -> str:
     if isinstance(value, str):
         return value
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
+
+
+def _described(value: object) -> str:
+    if isinstance(value, list):
+        return "an array"
+    return "an object" if isinstance(value, Mapping) else shown(str(value))

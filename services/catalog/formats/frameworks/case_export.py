@@ -50,17 +50,14 @@ class _Package:
 
     def of(self, skills: Sequence[Skill]) -> dict[str, Any]:
         """The package of some skills."""
-        document = self._node(self._document, self._title, "CFDocuments")
-        package = self._node(self._document, self._title, "CFPackages")
         return {
             "CFDocument": {
                 **self._record(self._document, "CFDocuments"),
                 "creator": "Cairn",
                 "title": self._title,
                 "caseVersion": "1.1",
-                "CFPackageURI": package,
             },
-            "CFItems": [self._item(skill, document) for skill in skills],
+            "CFItems": [self._item(skill) for skill in skills],
             "CFAssociations": [
                 association
                 for skill in skills
@@ -68,10 +65,9 @@ class _Package:
             ],
         }
 
-    def _item(self, skill: Skill, document: dict[str, str]) -> dict[str, Any]:
+    def _item(self, skill: Skill) -> dict[str, Any]:
         item = {
             **self._record(guid_of(skill.id), "CFItems"),
-            "CFDocumentURI": document,
             "fullStatement": skill.statement or skill.code or skill.id,
             "humanCodingScheme": skill.code or (skill.id if guid_of(skill.id) != skill.id else ""),
             "educationLevel": [_LEVEL_OF_GRADE.get(grade, grade.zfill(2)) for grade in skill.grades],
@@ -84,8 +80,8 @@ class _Package:
         for needed in skill.prerequisites:
             yield self._association("precedes", guid_of(needed), guid_of(skill.id))
         for name in skill.equivalents:
-            match = self._association("exactMatchOf", guid_of(skill.id), guid_of(name))
-            if guid_of(name) != name:
+            match = self._association("exactMatchOf", guid_of(skill.id), name)
+            if ":" in name:
                 match["destinationNodeURI"]["uri"] = name
             yield match
 

@@ -92,18 +92,18 @@ def _shared(records: NDArray[np.void], prior_variance: float) -> np.void:
 
 
 def through(reasons: Sequence[Reason], source: str) -> list[Reason]:
-    """Reasons that say whose answers they are about: those on the same skill of another framework.
+    """The reasons, the first of which about answers says that they were on the same skill of another framework.
 
     Args:
         reasons: the reasons for a resource.
         source: the name of the skill that was answered.
     """
-    return [
-        reason._replace(message=message("crosswalk", said=reason.message, source=source))
-        if reason.kind in _ABOUT_ANSWERS
-        else reason
-        for reason in reasons
-    ]
+    told = list(reasons)
+    for place, reason in enumerate(told):
+        if reason.kind in _ABOUT_ANSWERS:
+            told[place] = reason._replace(message=message("crosswalk", said=reason.message, source=source))
+            break
+    return told
 
 
 MESSAGES: dict[str, Template] = {"crosswalk": "{said}; the answers were on {source}, which is the same skill"}
