@@ -201,9 +201,7 @@ def remove(
             if error.code() is not grpc.StatusCode.NOT_FOUND:
                 raise
     if not {*scopes}:
-        typer.echo(
-            "resources that the files no longer have: not looked for, since no --id-prefix says which are theirs"
-        )
+        typer.echo("resources that the files no longer have: not looked for; --id-prefix would say which are theirs")
     else:
         typer.echo(
             f"resources that the files no longer have: {len(plan.retired):,} retired, {deleted:,} deleted, "

@@ -126,18 +126,19 @@ def alignments_of(
 
 
 def _stated(value: object, relation: Relation, index: Index) -> Iterator[Alignment]:
-    for text in texts_of(value):
-        yield Alignment(relation, (text,), text)
-    for node in nodes_of(value):
-        if "@value" in node:
+    for each in value if isinstance(value, list) else [value]:
+        if texts := texts_of(each):
+            yield from (Alignment(relation, (text,), text) for text in texts)
             continue
-        term = {**index.get(str(node.get("@id")), {}), **node}
-        names = tuple(dict.fromkeys([*_addresses(term), *texts_of(term.get("url")), *texts_of(term.get("identifier"))]))
-        code = first_of(term, "termCode", "name", "targetName")
-        names += _addresses(term.get("targetUrl"))
-        framework = names_of(term.get("inDefinedTermSet"), "name", "@id") or texts_of(term.get("educationalFramework"))
-        if code or names:
-            yield Alignment(relation, names, code, framework[0] if framework else "")
+        for node in nodes_of(each):
+            term = {**index.get(str(node.get("@id")), {}), **node}
+            addresses = [term.get(name) for name in ("@id", "url", "identifier", "targetUrl")]
+            names = tuple(dict.fromkeys(name for address in addresses for name in _addresses(address)))
+            code = first_of(term, "termCode", "name", "targetName")
+            framework = names_of(term.get("inDefinedTermSet"), "name", "@id")
+            framework = framework or texts_of(term.get("educationalFramework"))
+            if code or names:
+                yield Alignment(relation, names, code, framework[0] if framework else "")
 
 
 def _aligned(node: Node, index: Index) -> Iterator[tuple[Node, str]]:
