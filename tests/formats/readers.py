@@ -125,10 +125,40 @@ def _framework(path: Path, _part: str) -> Reading:
     )
 
 
+def _lrmi(path: Path, _part: str) -> Reading:
+    from services.catalog.formats.resources.lrmi import read_lrmi
+
+    return _resources(read_lrmi(path.read_bytes()))
+
+
+def _common_cartridge(path: Path, _part: str) -> Reading:
+    from services.catalog.formats.resources.common_cartridge import read_common_cartridge
+
+    return _resources(read_common_cartridge(path, None))
+
+
+def _resources(contents: Any) -> Reading:
+    taken: list[dict[str, Any]] = []
+    for found in contents.resources:
+        resource = found.resource
+        names: dict[str, list[str]] = {"teaches": [], "assesses": []}
+        for alignment in found.alignments:
+            names[alignment.relation].append(alignment.code or alignment.names[0])
+        kept = {name: getattr(resource, name) for name in ("id", "title", "kind", "minutes", "language", "url")}
+        taken.append(kept | names | {"grades": list(resource.grades), "topics": list(resource.topics)})
+    return Reading(
+        taken=taken,
+        ignored=Counter(each.reason for each in contents.left_out),
+        rejected=[(problem.path,) for problem in contents.problems],
+    )
+
+
 READERS: dict[str, Read] = {
     "asn": _framework,
     "caliper": _whole_document("caliper"),
     "case": _framework,
+    "common-cartridge": _common_cartridge,
+    "lrmi": _lrmi,
     "lti-ags": _whole_document("lti-ags"),
     "openedx": _openedx,
     "openedx-bus": _openedx_bus,
