@@ -84,6 +84,7 @@ def up(
     redis_port: Port = 0,
     catalog_port: Port = 0,
     ingest_port: Port = 0,
+    ingest_http_port: Port = 0,
     worker_port: Port = 0,
     server_port: Port = 0,
 ) -> None:
@@ -96,6 +97,7 @@ def up(
         "redis": redis_port,
         "catalog": catalog_port,
         "ingest": ingest_port,
+        "ingest-http": ingest_http_port,
         "worker": worker_port,
         "server": server_port,
     }

@@ -49,16 +49,26 @@ class Service:
         name: its name for people.
         arguments: the program and its arguments.
         target: the environment variable with its address for clients.
+        http_listen: the environment variable that makes it listen for HTTP too; empty: it has no HTTP.
+        http_target: the environment variable with that address for clients.
     """
 
     name: str
     arguments: Sequence[str]
     target: str
+    http_listen: str = ""
+    http_target: str = ""
 
 
 SERVICES = (
     Service("catalog", (sys.executable, "-m", "services.catalog"), "CAIRN_TARGET_CATALOG"),
-    Service("ingest", (sys.executable, "-m", "services.ingest"), "CAIRN_TARGET_INGEST"),
+    Service(
+        "ingest",
+        (sys.executable, "-m", "services.ingest"),
+        "CAIRN_TARGET_INGEST",
+        "CAIRN_INGEST_HTTP_LISTEN",
+        "CAIRN_TARGET_INGEST_HTTP",
+    ),
     Service("worker", (sys.executable, "-m", "services.recommender", "worker"), "CAIRN_TARGET_WORKER"),
     Service("server", (sys.executable, "-m", "services.recommender", "server"), "CAIRN_TARGET_RECOMMENDER"),
 )
@@ -144,6 +154,8 @@ class Stack:
         self._report = report
         self._children: list[Child] = []
         self._addresses: dict[str, str] = {}
+        # By the environment variable with the address.
+        self._http_addresses: dict[str, str] = {}
         self._lock: IO[bytes] | None = None
         self._kafka = KafkaConnection(options.kafka, options.kafka_fetch_wait_ms)
         self._redis = options.redis
@@ -192,7 +204,7 @@ class Stack:
             "CAIRN_BUNDLES": str(data / "bundles"),
             "CAIRN_TENANT": self.tenant,
             "CAIRN_API_KEY": self._api_key,
-        } | {target: address for target, address in targets.items() if address}
+        } | {target: address for target, address in (targets | self._http_addresses).items() if address}
 
     @property
     def access(self) -> StackAccess:
@@ -281,7 +293,9 @@ class Stack:
             shutil.rmtree(directory / "bundles", ignore_errors=True)
 
     def _claim_ports(self) -> dict[str, int]:
-        names = ["broker", "redis", *(service.name for service in self._options.services)]
+        services = self._options.services
+        http = [f"{service.name}-http" for service in services if service.http_listen]
+        names = ["broker", "redis", *(service.name for service in services), *http]
         asked = {name: self._options.ports.get(name, 0) for name in names}
         return {
             name: claim_port(port, component=name, option=f"--{name}-port") if port else 0
@@ -367,6 +381,9 @@ class Stack:
             "CAIRN_DRAIN_S": str(_DRAIN_S),
         }
         del environment["CAIRN_API_KEY"]
+        if service.http_listen:
+            http = self._options.ports.get(f"{service.name}-http", 0) or free_port()
+            self._http_addresses[service.http_target] = environment[service.http_listen] = f"{LOOPBACK}:{http}"
         child = Child(Command(service.name, service.arguments, self._log(service.name), environment))
         self._children.append(child)
         return child

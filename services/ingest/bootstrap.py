@@ -13,7 +13,11 @@ from prometheus_client import Gauge
 from cairn.v1 import ingest_pb2_grpc
 from services.common.auth.registry import TenantRegistry
 from services.common.auth.tenants_file import load_tenants
+from services.common.http.connections import ConnectionLimits
+from services.common.http.routes import OpenRoute, Route
+from services.common.http.server import HttpOptions, HttpServer
 from services.common.process import announce, run_until_stopped
+from services.common.rpc.admission import Admission
 from services.common.rpc.server import GrpcServer, ServerOptions
 from services.common.telemetry.certificates import report_expiry
 from services.common.telemetry.http import serve_http
@@ -23,11 +27,17 @@ from services.ingest.adapters.kafka.log import KafkaEventLog, KafkaLogOptions
 from services.ingest.adapters.kafka.tags import KafkaSkillTags
 from services.ingest.adapters.metered_log import MeteredEventLog
 from services.ingest.adapters.redis_recent_events import RedisRecentEvents
+from services.ingest.adapters.redis_statements import RedisStatements
 from services.ingest.application.erase import EraseLearner
 from services.ingest.application.ports import EventLog, LearnerErasure, RecentEvents, SkillTags
 from services.ingest.application.publish import PublishEvents
 from services.ingest.application.repeats import NoRecentEvents
+from services.ingest.application.statements import NoStatements, StatementStore
 from services.ingest.entrypoints.grpc import SERVICE_NAME, IngestServicer
+from services.ingest.entrypoints.http.caliper import caliper_routes
+from services.ingest.entrypoints.http.events import event_routes
+from services.ingest.entrypoints.http.publishing import POLICY, HttpPublisher
+from services.ingest.entrypoints.http.xapi import xapi_routes
 from services.ingest.entrypoints.stream import StreamLimits
 from services.ingest.settings import IngestSettings
 
@@ -57,6 +67,7 @@ class IngestAdapters:
         keys: destroys learners' keys.
         tenants: the tenants and their API keys.
         clock: the time, aware.
+        statements: what is kept of xAPI statements.
     """
 
     log: EventLog
@@ -65,6 +76,7 @@ class IngestAdapters:
     keys: LearnerErasure
     tenants: TenantRegistry
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    statements: StatementStore = field(default_factory=NoStatements)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +87,13 @@ class IngestOptions:
         grpc: the gRPC server; its `max_message_bytes` is the largest request that is accepted.
         streams: the limits of streams.
         traces: where spans go.
+        http_listen: where to take events over HTTP, which has the limits of gRPC; empty: nowhere.
     """
 
     grpc: ServerOptions
     streams: StreamLimits = field(default_factory=StreamLimits)
     traces: Traces = NO_TRACES
+    http_listen: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,23 +103,26 @@ class IngestServer:
     Attributes:
         servicer: the service.
         grpc: the gRPC server with the registered service; must be started.
+        http: the HTTP server, which must be started too; None: there is none.
     """
 
     servicer: IngestServicer
     grpc: GrpcServer
+    http: HttpServer | None = None
 
     async def stop(self) -> None:
-        """End streams, and let running calls finish."""
+        """End streams, and let running calls and requests finish."""
         self.servicer.end_streams()
-        await self.grpc.stop()
+        await asyncio.gather(self.grpc.stop(), *([] if self.http is None else [self.http.stop()]))
 
 
 def ingest_server(adapters: IngestAdapters, options: IngestOptions) -> IngestServer:
     """A server over the adapters; nothing is started yet."""
     accepted_bytes_max = options.grpc.max_message_bytes
+    publish = PublishEvents(MeteredEventLog(adapters.log), adapters.recent, adapters.tags, adapters.clock)
     servicer = IngestServicer(
-        PublishEvents(MeteredEventLog(adapters.log), adapters.recent, adapters.tags, adapters.clock),
-        EraseLearner(adapters.log, adapters.recent, adapters.keys, adapters.clock),
+        publish,
+        EraseLearner(adapters.log, adapters.recent, adapters.keys, adapters.clock, adapters.statements),
         request_bytes_max=accepted_bytes_max,
         limits=options.streams,
         traces=options.traces,
@@ -116,7 +133,31 @@ def ingest_server(adapters: IngestAdapters, options: IngestOptions) -> IngestSer
         options.traces,
     )
     grpc.register(lambda server: ingest_pb2_grpc.add_IngestServiceServicer_to_server(servicer, server), SERVICE_NAME)
-    return IngestServer(servicer, grpc)
+    return IngestServer(servicer, grpc, _http_server(adapters, options, publish, grpc.admission))
+
+
+def _http_server(
+    adapters: IngestAdapters, options: IngestOptions, publish: PublishEvents, admission: Admission | None
+) -> HttpServer | None:
+    if not options.http_listen or admission is None:
+        return None
+    connections = ConnectionLimits(age_s=options.grpc.connection_age_s)
+    http = HttpOptions(options.http_listen, "CAIRN_INGEST_HTTP_LISTEN", options.grpc, connections)
+    return HttpServer(http, admission, http_routes(adapters, publish, admission), options.traces)
+
+
+def http_routes(adapters: IngestAdapters, publish: PublishEvents, admission: Admission) -> list[Route | OpenRoute]:
+    """What is served over HTTP."""
+
+    def charge(tenant: str, events: int) -> None:
+        admission.charge(tenant, POLICY, events)
+
+    publisher = HttpPublisher(publish, adapters.clock, charge)
+    return [
+        *event_routes(publisher),
+        *xapi_routes(publisher, adapters.statements, adapters.clock),
+        *caliper_routes(publisher),
+    ]
 
 
 async def run(settings: IngestSettings) -> None:
@@ -152,7 +193,8 @@ async def run(settings: IngestSettings) -> None:
     )
     tags = KafkaSkillTags(settings.connection)
     recent = await _recent_events(settings.redis_url)
-    server = ingest_server(IngestAdapters(log, recent, tags, keys, tenants), _options(settings, traces))
+    adapters = IngestAdapters(log, recent, tags, keys, tenants, statements=_statements(settings))
+    server = ingest_server(adapters, _options(settings, traces))
     _IN_FLIGHT.set_function(lambda: log.in_flight)
     _RESOURCES.set_function(lambda: tags.resources)
     _COMPARING.set_function(lambda: recent.available)
@@ -162,6 +204,8 @@ async def run(settings: IngestSettings) -> None:
         serve_http("ingest", settings.metrics_port, settings.metrics_host, lambda: server.grpc.serving)
     address = await server.grpc.start()
     announce("ingest", address, settings.address_file)
+    if server.http is not None:
+        announce("ingest over HTTP", await server.http.start(), None)
     try:
         await run_until_stopped([_read_and_write(log, keys, tags, server)])
     finally:
@@ -178,6 +222,16 @@ async def _recent_events(url: str) -> RecentEvents:
     return recent
 
 
+def _statements(settings: IngestSettings) -> StatementStore:
+    if not settings.redis_url or not settings.ingest_http_listen or not settings.ingest_statements_kept_s:
+        return NoStatements()
+    return RedisStatements(
+        settings.redis_url,
+        kept_s=settings.ingest_statements_kept_s,
+        statements_max=settings.ingest_statements_kept,
+    )
+
+
 def _options(settings: IngestSettings, traces: Traces) -> IngestOptions:
     grpc = replace(settings.server_options, connection_age_s=settings.connection_age_s or None)
     limits = StreamLimits(
@@ -186,7 +240,7 @@ def _options(settings: IngestSettings, traces: Traces) -> IngestOptions:
         streams_max=settings.ingest_streams,
         streams_per_tenant_max=settings.ingest_streams_per_tenant,
     )
-    return IngestOptions(grpc, limits, traces)
+    return IngestOptions(grpc, limits, traces, settings.ingest_http_listen)
 
 
 async def _read_and_write(

@@ -52,6 +52,17 @@ class IngestSettings(ProcessSettings, KafkaSettings, RedisSettings, ServerSettin
         description="How long Kafka may take to confirm an event; then UNAVAILABLE.",
     )
 
+    ingest_http_listen: str = Field(
+        default="", description="host:port of events over HTTP, with the TLS and the limits of gRPC. Empty: none."
+    )
+    ingest_statements_kept_s: int = Field(
+        default=86_400,
+        ge=0,
+        description="How long Redis keeps xAPI statements, encrypted, to answer for them by id. 0: not at all.",
+    )
+    ingest_statements_kept: int = Field(
+        default=50_000, ge=1, description="Statements of a tenant that Redis keeps; then the oldest go."
+    )
     ingest_accept_lost_keys: bool = Field(
         default=False,
         description="Start although cairn.learner-keys does not hold the keys of the log's last records.",

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import folding, loading, serving, sizes, streams, subscriptions, throughput
+from tests.benchmarks import folding, http, loading, serving, sizes, streams, subscriptions, throughput
 from tests.benchmarks.rosters import RosterFigures
 
 
@@ -77,6 +77,11 @@ def _load(directory: Path, rows: int) -> dict[str, Any]:
     return {"load": _rounded(loaded) | {"ratio_to_grpc": round(loaded["ratio_to_grpc"], 3)}}
 
 
+def _http(directory: Path, _rows: int) -> dict[str, Any]:
+    measured = asdict(http.measure_http(directory))
+    return {"http": _rounded(measured) | {"ratio_to_grpc": round(measured["ratio_to_grpc"], 3)}}
+
+
 PARTS = {
     "throughput": Part(
         f"{throughput.EVENTS:,} events of {throughput.LEARNERS:,} learners: no-op, worker, replay", _throughput
@@ -92,6 +97,7 @@ PARTS = {
         "What learners with few and with many events leave in the log and in Redis",
         lambda directory, _rows: {"sizes": _rounded(asdict(sizes.measure_sizes(directory)))},
     ),
+    "http": Part("Events over HTTP, and the same events over gRPC", _http),
     "load": Part("A CSV into the log by `cairn ingest load`, and the same events over gRPC", _load),
 }
 
@@ -109,7 +115,7 @@ def bench(
 ) -> None:
     """Measure throughput, latency, memory and sizes; each part takes at most a minute, but `load` about ten.
 
-    Exit code 1: the load was too slow or too large, as the last line says.
+    Exit code 1: HTTP or the load was too slow, or the load too large, as the last lines say.
     """
     console = Console()
     for name in only or ():
@@ -134,11 +140,12 @@ def bench(
     if json is not None:
         json.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
         console.print(f"Figures written to {json}")
-    if not only or "load" in only:
-        loaded = loading.LoadFigures(**figures["load"])
-        console.print(loaded.verdict(), soft_wrap=True)
-        if not loaded.reached:
-            raise typer.Exit(1)
+    judged = {"http": http.HttpFigures, "load": loading.LoadFigures}
+    verdicts = [judge(**figures[name]) for name, judge in judged.items() if not only or name in only]
+    for verdict in verdicts:
+        console.print(verdict.verdict(), soft_wrap=True)
+    if not all(verdict.reached for verdict in verdicts):
+        raise typer.Exit(1)
 
 
 def _machine(costs: folding.FoldCosts) -> dict[str, Any]:

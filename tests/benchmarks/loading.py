@@ -151,6 +151,20 @@ class Response:
         event.occurred_at.FromDatetime(self._at)
         return event
 
+    def json(self) -> dict[str, object]:
+        """As that event in JSON."""
+        return {
+            "event_id": self._event_id,
+            "learner_id": self.learner,
+            "source": "gradebook",
+            "item": self._question,
+            "activity": self._quiz,
+            "skills": [self._skill],
+            "score": {"raw": self.points, "min": 0, "max": _POINTS},
+            "attempt": 1,
+            "occurred_at": self._at.isoformat(),
+        }
+
     @property
     def _event_id(self) -> str:
         return f"00000000-0000-5000-8000-{self.number:012d}"

@@ -104,6 +104,7 @@ MATRIX: Mapping[str, Mapping[str, Any]] = {
     "topics from elsewhere": {"topics": {"create": False}},
     "without policies": {"networkPolicy": {"enabled": False}},
     "without pauses": {"shutdown": {"preStopS": 0, "drainS": 0}},
+    "events over HTTP": {"ingest": {"http": {"enabled": True, "port": 80}}},
     "headless": {"server": {"service": {"headless": True, "annotations": {"a": "b"}}}},
 }
 

@@ -228,6 +228,20 @@ def test_redis_is_reached_on_other_ports_that_are_named():
     assert [port["port"] for port in policies["cairn-redis"]["egress"][0]["ports"]] == [26379, 6379]
 
 
+def test_events_over_http_have_a_port_of_the_service_and_a_policy_of_their_own():
+    rendered = case("events over HTTP")
+    (service,) = [one for one in of_kind("Service", rendered) if one["metadata"]["name"] == "cairn-ingest"]
+    assert [(port["name"], port["port"], port["targetPort"]) for port in service["spec"]["ports"]] == [
+        ("grpc", 50051, "grpc"),
+        ("http", 80, "http"),
+    ]
+    policies = {one["metadata"]["name"]: one["spec"] for one in of_kind("NetworkPolicy", rendered)}
+    (rule,) = policies["cairn-http"]["ingress"]
+    assert rule == {"ports": [{"port": "http", "protocol": "TCP"}], "from": [{"podSelector": {}}]}
+    assert policies["cairn-http"]["podSelector"]["matchExpressions"][0]["values"] == ["ingest"]
+    assert "cairn-http" not in {one["metadata"]["name"] for one in case("what is needed")}
+
+
 def test_nobody_may_call_or_scrape_where_no_peers_are_named():
     values = {"networkPolicy": {"grpc": {"from": []}, "metrics": {"from": []}}}
     policies = {one["metadata"]["name"]: one["spec"] for one in of_kind("NetworkPolicy", objects(values))}

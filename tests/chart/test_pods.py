@@ -136,6 +136,8 @@ def test_processes_are_alive_by_their_loop_and_ready_by_their_work_and_jobs_are_
         assert variables["CAIRN_METRICS_HOST"] == "0.0.0.0", each.where
         if "CAIRN_LISTEN" in variables:
             assert variables["CAIRN_LISTEN"] == f"0.0.0.0:{ports['grpc']}", each.where
+        assert variables.get("CAIRN_INGEST_HTTP_LISTEN") == (f"0.0.0.0:{ports['http']}" if "http" in ports else None)
+        assert ("http" in ports) == (name == "events over HTTP" and each.role == "ingest"), each.where
         startup = probes["startupProbe"]
         assert startup["periodSeconds"] * startup["failureThreshold"] >= 300, each.where
         # /livez waits 4 s for the loop, and a restart is the last resort.

@@ -43,7 +43,7 @@ ROLES: dict[str, type[BaseSettings] | None] = {
 }
 # Settings that other values set, or that only tests use.
 SET_BY_THE_CHART = re.compile(
-    "CAIRN_(TENANTS|OPENEDX_API_KEY_FILE|OPENEDX_INSECURE|TARGET_INGEST|LISTEN|INSECURE|ADDRESS_FILE|DRAIN_S|TLS_.*|REDIS|REDIS_PASSWORD_FILE|KAFKA|KAFKA_(?!FETCH_WAIT_MS).*|LOG_LEVEL"
+    "CAIRN_(TENANTS|OPENEDX_API_KEY_FILE|OPENEDX_INSECURE|TARGET_INGEST|LISTEN|INGEST_HTTP_LISTEN|INSECURE|ADDRESS_FILE|DRAIN_S|TLS_.*|REDIS|REDIS_PASSWORD_FILE|KAFKA|KAFKA_(?!FETCH_WAIT_MS).*|LOG_LEVEL"
     "|METRICS_.*|TRACES_.*|BUNDLES|FAIL_POINT|ALLOW_FAIL_POINTS)"
 )
 
@@ -216,7 +216,15 @@ def united(*names: str) -> dict[str, Any]:
 
 # Few cases in which every value counts.
 CASES = (
-    united("Kafka with TLS and users", "mutual TLS", "HPA", "monitoring", "traces", "Redis with an authority"),
+    united(
+        "Kafka with TLS and users",
+        "events over HTTP",
+        "mutual TLS",
+        "HPA",
+        "monitoring",
+        "traces",
+        "Redis with an authority",
+    ),
     united("Kafka with client credentials", "KEDA", "bundles in a bucket", "Redis with a password in a file"),
     united("Kafka with client certificates", "Open edX"),
     united("Kafka with a token command"),

@@ -101,7 +101,7 @@ def test_every_process_in_the_compose_file_is_confined():
 
 def test_the_compose_file_publishes_ports_on_loopback_alone():
     ports = [port for service in _COMPOSE["services"].values() for port in service.get("ports", ())]
-    assert len(ports) == 3
+    assert len(ports) == 4
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 

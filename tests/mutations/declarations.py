@@ -139,8 +139,8 @@ MUTATIONS = (
         (
             Edit(
                 _AUTHENTICATION,
-                "        context.add_done_callback(partial(self._release, tenant, connection))",
-                "        partial(self._release, tenant, connection)",
+                "        context.add_done_callback(release)",
+                "        assert release",
             ),
         ),
         f"{_FLOODS}::test_a_call_that_is_cancelled_while_its_body_is_awaited_gives_its_slot_back",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,11 @@ def new_request_id() -> str:
     return uuid.uuid4().hex
 
 
+def request_id_of(given: Iterable[str], new_id: Callable[[], str] = new_request_id) -> str:
+    """The first of the ids given with a call that is usable, else a new one."""
+    return next(filter(_REQUEST_ID_PATTERN.fullmatch, given), None) or new_id()
+
+
 class RequestIds(grpc.aio.ServerInterceptor):
     """Gives every call an id: the caller's `x-request-id` if it is usable, else a new one.
 
@@ -61,8 +66,7 @@ class RequestIds(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
         """Bind the id to the call's own context."""
-        given = metadata_values(handler_call_details, REQUEST_ID)
-        request_id = next(filter(_REQUEST_ID_PATTERN.fullmatch, given), None) or self._new_id()
+        request_id = request_id_of(metadata_values(handler_call_details, REQUEST_ID), self._new_id)
         structlog.contextvars.bind_contextvars(request_id=request_id)
         handler = await continuation(handler_call_details)
         if handler is None or is_open(handler_call_details):

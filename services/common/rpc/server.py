@@ -9,9 +9,9 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from services.common.auth.public_tenant import PublicTenantError
 from services.common.auth.registry import TenantRegistry
-from services.common.rpc.addresses import ListenAddressError, check_listen_address, is_loopback
+from services.common.rpc.addresses import ListenAddressError, check_listen_address, check_tenants
+from services.common.rpc.admission import Admission
 from services.common.rpc.authentication import Authentication
 from services.common.rpc.bodies import Bodies
 from services.common.rpc.interceptors import Audit, CallTraces, Failures, RequestIds
@@ -67,6 +67,7 @@ class GrpcServer:
 
     Attributes:
         serving: what the health service reports for the whole server.
+        admission: who may call it; None for a process that serves health only.
     """
 
     def __init__(self, options: ServerOptions, tenants: TenantRegistry | None, traces: Traces = NO_TRACES) -> None:
@@ -76,12 +77,13 @@ class GrpcServer:
             ListenAddressError: when it may not listen at the address.
         """
         check_listen_address(options.listen, insecure=options.insecure or options.tls is not None)
-        if tenants is not None and not is_loopback(options.listen):
-            _refuse_public(tenants, options.listen)
+        if tenants is not None:
+            check_tenants(tenants, options.listen)
         self.serving = False
+        self.admission = None if tenants is None else _admission(options, tenants)
         self._options = options
         self._server = grpc.aio.server(
-            interceptors=_interceptors(options, tenants, traces),
+            interceptors=_interceptors(options, self.admission, traces),
             options=[
                 ("grpc.max_receive_message_length", options.max_message_bytes),
                 ("grpc.max_send_message_length", options.max_message_bytes),
@@ -149,25 +151,21 @@ class GrpcServer:
         await self._server.stop(self._options.drain_s)
 
 
-def _refuse_public(tenants: TenantRegistry, listen: str) -> None:
-    try:
-        tenants.refuse_public()
-    except PublicTenantError as error:
-        raise ListenAddressError(f"listen={listen!r} can be reached from other machines, but {error}") from error
+def _admission(options: ServerOptions, tenants: TenantRegistry) -> Admission:
+    buckets = None if options.rate_limit is None else TokenBuckets(options.rate_limit)
+    return Admission(tenants, Slots(options.slots), buckets)
 
 
 def _interceptors(
-    options: ServerOptions, tenants: TenantRegistry | None, traces: Traces
+    options: ServerOptions, admission: Admission | None, traces: Traces
 ) -> list[grpc.aio.ServerInterceptor]:
     # The first one is the outermost. `Bodies` is the last one, so the others have handlers that run on the headers.
     open_calls, failures = OpenCalls(options.open_calls), Failures()
-    if tenants is None:
+    if admission is None:
         return [failures, open_calls, Bodies(options.body_timeout_s)]
-    buckets = None if options.rate_limit is None else TokenBuckets(options.rate_limit)
     traced = [CallTraces(traces)] if traces.on else []
-    authentication = Authentication(tenants, Slots(options.slots), buckets)
-    bodies = Bodies(options.body_timeout_s, buckets)
-    return [*traced, RequestIds(), Audit(), failures, authentication, open_calls, bodies]
+    bodies = Bodies(options.body_timeout_s, admission.buckets)
+    return [*traced, RequestIds(), Audit(), failures, Authentication(admission), open_calls, bodies]
 
 
 def _age_options(age_s: float | None) -> list[tuple[str, int]]:

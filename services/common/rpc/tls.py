@@ -13,6 +13,8 @@ from services.common.certificates import CertificateFileError, Named, load_autho
 
 _log = structlog.get_logger(__name__)
 
+_NOT_READ_AGAIN = "TLS files not read again; those read before stay in use"
+
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
@@ -52,6 +54,44 @@ def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
     )
 
 
+def server_context(files: TlsFiles) -> ssl.SSLContext:
+    """As `server_credentials`, for servers on Python's own TLS.
+
+    Raises:
+        CertificateFileError: when the files cannot be used at the start.
+    """
+    version = _version_of(files)
+    current = _context(files)
+
+    def renew(connection: ssl.SSLObject, _name: str | None, _first: ssl.SSLContext) -> None:
+        nonlocal version, current
+        found = _version_of(files)
+        if found != version:
+            version = found
+            try:
+                current = _context(files)
+            except CertificateFileError as error:
+                _log.error(_NOT_READ_AGAIN, reason=str(error))
+            else:
+                _log.info("TLS files read again", certificate=str(files.certificate))
+        connection.context = current
+
+    # Called for each connection, with or without a server name.
+    first = _context(files)
+    first.sni_callback = renew
+    return first
+
+
+def _context(files: TlsFiles) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    load_chain(context, Named("CAIRN_TLS_CERTIFICATE", files.certificate), Named("CAIRN_TLS_KEY", files.key))
+    if files.client_ca is not None:
+        load_authorities(context, Named("CAIRN_TLS_CLIENT_CA", files.client_ca))
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
 class _RenewedFiles:
     """The files as last read, and whether they changed since."""
 
@@ -70,7 +110,7 @@ class _RenewedFiles:
         try:
             self.configuration = _read(self._files)
         except CertificateFileError as error:
-            _log.error("TLS files not read again; those read before stay in use", reason=str(error))
+            _log.error(_NOT_READ_AGAIN, reason=str(error))
             return None
         _log.info("TLS files read again", certificate=str(self._files.certificate))
         return self.configuration
@@ -79,13 +119,8 @@ class _RenewedFiles:
 def _read(files: TlsFiles) -> grpc.ServerCertificateConfiguration:
     certificate, key = Named("CAIRN_TLS_CERTIFICATE", files.certificate), Named("CAIRN_TLS_KEY", files.key)
     # gRPC would accept unusable files and then reject every client, without a message to the operator.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    load_chain(context, certificate, key)
-    client_ca = None
-    if files.client_ca is not None:
-        authorities = Named("CAIRN_TLS_CLIENT_CA", files.client_ca)
-        load_authorities(context, authorities)
-        client_ca = authorities.read()
+    _context(files)
+    client_ca = None if files.client_ca is None else Named("CAIRN_TLS_CLIENT_CA", files.client_ca).read()
     return grpc.ssl_server_certificate_configuration([(key.read(), certificate.read())], client_ca)
 
 

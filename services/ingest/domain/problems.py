@@ -31,6 +31,7 @@ class ProblemKind(StrEnum):
     OUT_OF_RANGE = "out_of_range"
     FROM_THE_FUTURE = "from_the_future"
     CONFLICT = "conflict"
+    UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, NoReturn
 
 from google.rpc import status_pb2
-from prometheus_client import Counter, Gauge
+from prometheus_client import Gauge
 
 from cairn.v1 import ingest_pb2, ingest_pb2_grpc
 from services.common.rpc.call_context import caller_traceparent, current_tenant, note_for_audit
@@ -22,12 +22,11 @@ from services.ingest.application.ports import (
 )
 from services.ingest.application.publish import (
     EVENTS_MAX,
-    BatchSizeError,
-    CatalogNotReadyError,
     EventOutcome,
     PublishEvents,
     check_batch_size,
 )
+from services.ingest.entrypoints.refusals import REFUSALS, REFUSED, SEND_AGAIN, count, refusal_of
 from services.ingest.entrypoints.stream import EventStream, StreamLimits
 from services.ingest.wire.replies import delete_response_of, response_of, stream_response_of
 from services.ingest.wire.submissions import submission_of
@@ -37,16 +36,9 @@ if TYPE_CHECKING:
 
 SERVICE_NAME = "cairn.v1.IngestService"
 
-_RETRY_AFTER_S = 1.0
 _STREAM_RETRY_AFTER_S = 5.0
 
-EVENTS = Counter("cairn_ingest_events", "Events answered, by outcome.", ["outcome"])
-PROBLEMS = Counter("cairn_ingest_problems", "Problems of rejected and conflicting events, by kind.", ["kind"])
 STREAMS = Gauge("cairn_ingest_streams", "Open streams of events.")
-REFUSED = Counter("cairn_ingest_refused_requests", "Requests refused as a whole, by reason.", ["reason"])
-
-
-_REFUSALS = (BatchSizeError, CatalogNotReadyError, LogUnavailableError, LogOverloadedError)
 
 
 class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
@@ -84,10 +76,10 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
             outcomes = await self._publish(current_tenant(), [submission_of(message) for message in request.events])
         except _RequestTooLargeError as error:
             await _refuse(context, "too_large", invalid_argument([FieldViolation("events", str(error))]))
-        except _REFUSALS as error:
-            reason, status = _refusal(error, "no event of this request was acknowledged: send the whole request again")
+        except REFUSALS as error:
+            reason, status = refusal_of(error, SEND_AGAIN)
             await _refuse(context, reason, status)
-        _count(outcomes)
+        count(outcomes)
         return response_of(outcomes)
 
     # It writes its replies itself, so that a failure comes after them; the stubs expect a generator.
@@ -97,7 +89,7 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         """Append batch after batch, and answer each once the log has confirmed it."""
 
         async def answer(batch: int, outcomes: list[EventOutcome]) -> None:
-            _count(outcomes)
+            count(outcomes)
             await context.write(stream_response_of(batch, outcomes))
 
         again = "batches without results may be sent again on another stream"
@@ -111,8 +103,8 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
             finished = await stream.run(request_iterator, self._check_size, answer, self._ending)
         except _RequestTooLargeError as error:
             refusal = "too_large", invalid_argument([FieldViolation("events", str(error))])
-        except _REFUSALS as error:
-            refusal = _refusal(error, again)
+        except REFUSALS as error:
+            refusal = refusal_of(error, again)
         finally:
             self._open -= Tally([tenant.name])
             STREAMS.dec()
@@ -133,7 +125,7 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
             violations = [FieldViolation(problem.field, problem.reason) for problem in error.problems]
             await _refuse(context, "learner_invalid", invalid_argument(violations))
         except (LogUnavailableError, LogOverloadedError, RecentEventsUnavailableError) as error:
-            reason, status = _refusal(error, "the learner may not have been forgotten yet: send the request again")
+            reason, status = refusal_of(error, "the learner may not have been forgotten yet: send the request again")
             await _refuse(context, reason, status)
         # The position, not the learner.
         position = erased.position
@@ -169,35 +161,6 @@ class _RequestTooLargeError(ValueError):
     """A request has too many bytes."""
 
 
-def _refusal(error: Exception, remedy: str) -> tuple[str, status_pb2.Status]:
-    """Why a request is refused: in one word for metrics, and as a status."""
-    match error:
-        case BatchSizeError():
-            return "batch_size", invalid_argument([FieldViolation("events", str(error))])
-        case CatalogNotReadyError():
-            status = unavailable(str(error), reason="CATALOG_NOT_READY", retry_after_s=_RETRY_AFTER_S)
-            return "catalog_not_ready", status
-        case LogUnavailableError():
-            status = unavailable(f"{error}; {remedy}", reason="LOG_UNAVAILABLE", retry_after_s=_RETRY_AFTER_S)
-            return "log_unavailable", status
-        case RecentEventsUnavailableError():
-            message = f"the learner's events are erased, but digests of the last ones may be left: {error}; {remedy}"
-            status = unavailable(message, reason="RECENT_EVENTS_UNAVAILABLE", retry_after_s=_RETRY_AFTER_S)
-            return "recent_events_unavailable", status
-        case LogOverloadedError():
-            status = resource_exhausted(str(error), reason="LOG_OVERLOADED", retry_after_s=_RETRY_AFTER_S)
-            return "log_overloaded", status
-        case _:
-            raise AssertionError(f"{type(error).__name__} is not a known refusal")
-
-
 async def _refuse(context: Context, reason: str, status: status_pb2.Status) -> NoReturn:
     REFUSED.labels(reason).inc()
     await abort(context, status)
-
-
-def _count(outcomes: list[EventOutcome]) -> None:
-    for outcome, count in Tally(entry.outcome for entry in outcomes).items():
-        EVENTS.labels(outcome.value).inc(count)
-    for kind, count in Tally(problem.kind for entry in outcomes for problem in entry.problems).items():
-        PROBLEMS.labels(kind.value).inc(count)

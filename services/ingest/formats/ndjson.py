@@ -72,27 +72,38 @@ def read_ndjson(
     """
     for line in lines_of(path, observe_bytes):
         if line.content.strip():
-            yield _row(line, source)
+            yield _row_of_line(line, source)
 
 
-def _row(line: Line, source: str) -> Row | UnreadableRow:
+def _row_of_line(line: Line, source: str) -> Row | UnreadableRow:
     if line.too_long:
         problem = FieldReason("", f"the line has more than {LINE_BYTES_MAX} bytes: put one event on each line")
         return UnreadableRow(line.number, (problem,), line.content[:_SHOWN_CHARACTERS].decode(errors="replace"))
+    return row_of(line.content, line.number, source)
+
+
+def row_of(content: bytes, number: int, source: str = "") -> Row | UnreadableRow:
+    """The event that a JSON object says.
+
+    Args:
+        content: the object, as it was sent.
+        number: its place in the file or request, from 1.
+        source: the source of an event that names none.
+    """
     try:
-        event = _Line.model_validate_json(line.content)
+        event = _Line.model_validate_json(content)
     except ValidationError as error:
         problems = tuple(_problem(entry) for entry in error.errors(include_url=False))
-        return UnreadableRow(line.number, problems, line.content.decode(errors="replace"))
-    if (key := repeated_key(line.content)) is not None:
+        return UnreadableRow(number, problems, content.decode(errors="replace"))
+    if (key := repeated_key(content)) is not None:
         problem = FieldReason(key, "is given twice: keep the right one")
-        return UnreadableRow(line.number, (problem,), line.content.decode())
+        return UnreadableRow(number, (problem,), content.decode())
     marked = [form for form in _MARKED if getattr(event, form.marker) is not None]
     form = marked[0] if marked else _UNMARKED
     contradictions = _contradictions(event, marked, form)
     if contradictions:
-        return UnreadableRow(line.number, tuple(contradictions), line.content.decode(errors="replace"))
-    return Row(line.number, _submission(event, form, source), line.content.decode())
+        return UnreadableRow(number, tuple(contradictions), content.decode(errors="replace"))
+    return Row(number, _submission(event, form, source), content.decode())
 
 
 def _contradictions(event: _CommonFields, marked: list[JsonForm[Any]], form: JsonForm[Any]) -> list[FieldReason]:

@@ -66,6 +66,11 @@ labels:
 {{- $account.name | default (ternary (include "cairn.fullname" .) "default" $account.create) -}}
 {{- end -}}
 
+{{/* Whether a role takes HTTP: text or nothing. */}}
+{{- define "cairn.http" -}}
+{{- with (index .root.Values .role).http }}{{ if .enabled }}yes{{ end }}{{ end -}}
+{{- end -}}
+
 {{- define "cairn.mostWorkers" -}}
 {{- .Values.worker.autoscaling.maxReplicas | default .Values.topics.partitions | int -}}
 {{- end -}}

@@ -133,6 +133,9 @@ ports:
   {{- if $own.grpc }}
   - {name: grpc, containerPort: 50051}
   {{- end }}
+  {{- if include "cairn.http" . }}
+  - {name: http, containerPort: 8080}
+  {{- end }}
   - {name: metrics, containerPort: 9464}
 # Compiling takes its time when nothing is cached yet.
 startupProbe:
@@ -219,6 +222,9 @@ volumeMounts:
 {{- if $own.drains }}{{ $_ := set $set "CAIRN_DRAIN_S" $root.Values.shutdown.drainS }}{{ end -}}
 {{- if $own.grpc -}}
 {{- $_ := set $set "CAIRN_LISTEN" "0.0.0.0:50051" -}}
+{{- if include "cairn.http" . -}}
+{{- $_ := set $set "CAIRN_INGEST_HTTP_LISTEN" "0.0.0.0:8080" -}}
+{{- end -}}
 {{- if $root.Values.tls.secretName -}}
 {{- $_ := set $set "CAIRN_TLS_CERTIFICATE" "/etc/cairn/tls.crt" -}}
 {{- $_ := set $set "CAIRN_TLS_KEY" "/etc/cairn/tls.key" -}}

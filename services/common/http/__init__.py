@@ -1,0 +1,1 @@
+"""Requests over HTTP: admitted like calls over gRPC, read within limits, and answered with JSON."""

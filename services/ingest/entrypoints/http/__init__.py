@@ -1,0 +1,1 @@
+"""Events over HTTP: one module for each entry, and what they share."""

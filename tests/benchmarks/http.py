@@ -1,0 +1,173 @@
+"""Events per second over HTTP into the log, against the same events over gRPC, in requests of the same size."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from itertools import count, islice
+from pathlib import Path
+
+import grpc
+import orjson
+import psutil
+
+from cairn.client import CHANNEL_OPTIONS
+from cairn.v1 import ingest_pb2, ingest_pb2_grpc
+from deploy.local.stack import SERVICES, Component, Stack, StackOptions
+from tests.benchmarks.loading import Response
+
+EVENTS_PER_S_MIN = 5_000
+RATIO_MIN = 0.6
+_BATCH = 100
+_CONNECTIONS = 8
+_LEARNERS, _ITEMS = 2_000, 2_000
+# The two take turns, so that other work on the machine slows down both.
+_TURNS, _TURN_S = 4, 4.0
+# Requests that are built before a turn: more than it can send.
+_BUILT = 600
+_TIMEOUT_S = 30.0
+
+Send = Callable[[bytes], Awaitable[int]]
+"""Sends a request that was built before; returns how many of its events were new."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpFigures:
+    """Both ways, in turns and through the same ingest.
+
+    Attributes:
+        http_events_per_s: of POST /v1/events:batch.
+        grpc_events_per_s: of PublishEvents.
+        ratio_to_grpc: of the first to the second.
+        http_cpu_us_per_event: CPU time of ingest, which other work on the machine changes little.
+        grpc_cpu_us_per_event: the same over gRPC.
+    """
+
+    http_events_per_s: float
+    grpc_events_per_s: float
+    ratio_to_grpc: float
+    http_cpu_us_per_event: float
+    grpc_cpu_us_per_event: float
+
+    @property
+    def reached(self) -> bool:
+        """Whether HTTP is fast enough."""
+        return self.http_events_per_s >= EVENTS_PER_S_MIN and self.ratio_to_grpc >= RATIO_MIN
+
+    def verdict(self) -> str:
+        """What was to be reached, in one line."""
+        return (
+            f"http: {'pass' if self.reached else 'FAIL'}: {self.http_events_per_s:,.0f} events/s in requests of "
+            f"{_BATCH} (at least {EVENTS_PER_S_MIN:,}), {self.ratio_to_grpc:.3f} of the rate of gRPC (at least "
+            f"{RATIO_MIN:g})"
+        )
+
+
+def measure_http(directory: Path) -> HttpFigures:
+    """Start only a broker, Redis and ingest, and bring events in on both ways."""
+    services = [service for service in SERVICES if service.name == "ingest"]
+    started: list[Component] = []
+    with Stack(StackOptions(directory, services=services), started.append) as stack:
+        (pid,) = (component.pid for component in started if component.name == "ingest")
+        return asyncio.run(_measure(stack, psutil.Process(pid)))
+
+
+async def _measure(stack: Stack, ingest: psutil.Process) -> HttpFigures:
+    events = {"http": 0, "grpc": 0}
+    seconds, cpu_s = dict.fromkeys(events, 0.0), dict.fromkeys(events, 0.0)
+    sources = {way: _responses(way) for way in events}
+    builders: dict[str, Callable[[list[Response]], bytes]] = {"http": _http_request(stack), "grpc": _grpc_request}
+    async with grpc.aio.insecure_channel(stack.environment["CAIRN_TARGET_INGEST"], options=CHANNEL_OPTIONS) as channel:
+        senders = {
+            "http": [await _http_sender(stack) for _ in range(_CONNECTIONS)],
+            "grpc": [_grpc_sender(channel, stack.api_key)] * _CONNECTIONS,
+        }
+        for turn in range(_TURNS + 1):
+            for way, builder in builders.items():
+                built = iter([builder(list(islice(sources[way], _BATCH))) for _ in range(_BUILT)])
+                before_s = _cpu_s(ingest)
+                new, took_s = await _turn(senders[way], built)
+                # The first turn warms up.
+                if turn:
+                    events[way] += new
+                    seconds[way] += took_s
+                    cpu_s[way] += _cpu_s(ingest) - before_s
+    rates = {way: events[way] / seconds[way] for way in events}
+    cpu_us = {way: cpu_s[way] / events[way] * 1e6 for way in events}
+    return HttpFigures(rates["http"], rates["grpc"], rates["http"] / rates["grpc"], cpu_us["http"], cpu_us["grpc"])
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+def _responses(way: str) -> Iterator[Response]:
+    """Responses of learners who take turns, so that those of the first turn, which is not counted, are all of them."""
+    return (Response(f"{way}-{number % _LEARNERS}", number, 7 * number % _ITEMS, number % 5) for number in count())
+
+
+async def _turn(senders: list[Send], built: Iterator[bytes]) -> tuple[int, float]:
+    """Send for a while; the number of new events, and the seconds until the last answer."""
+    began = time.perf_counter()
+
+    async def run(send: Send) -> int:
+        new = 0
+        while time.perf_counter() - began < _TURN_S and (request := next(built, None)) is not None:
+            new += await send(request)
+        return new
+
+    new = sum(await asyncio.gather(*map(run, senders)))
+    return new, time.perf_counter() - began
+
+
+def _http_request(stack: Stack) -> Callable[[list[Response]], bytes]:
+    def build(batch: list[Response]) -> bytes:
+        body = orjson.dumps({"events": [response.json() for response in batch]})
+        head = (
+            f"POST /v1/events:batch HTTP/1.1\r\nHost: ingest\r\nAuthorization: Bearer {stack.api_key}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        return head.encode() + body
+
+    return build
+
+
+async def _http_sender(stack: Stack) -> Send:
+    host, _, port = stack.environment["CAIRN_TARGET_INGEST_HTTP"].rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+
+    async def send(request: bytes) -> int:
+        async with asyncio.timeout(_TIMEOUT_S):
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            body = await reader.readexactly(length)
+        return _all_new(body.count(b'"EVENT_STATUS_ACCEPTED"'), body)
+
+    return send
+
+
+def _grpc_request(batch: list[Response]) -> bytes:
+    return ingest_pb2.PublishEventsRequest(events=[response.event() for response in batch]).SerializeToString()
+
+
+def _grpc_sender(channel: grpc.aio.Channel, api_key: str) -> Send:
+    stub = ingest_pb2_grpc.IngestServiceStub(channel)
+    metadata = (("authorization", f"Bearer {api_key}"),)
+
+    async def send(request: bytes) -> int:
+        message = ingest_pb2.PublishEventsRequest.FromString(request)
+        reply = await stub.PublishEvents(message, metadata=metadata, timeout=_TIMEOUT_S)
+        new = sum(result.status == ingest_pb2.EVENT_STATUS_ACCEPTED for result in reply.results)
+        return _all_new(new, reply)
+
+    return send
+
+
+def _all_new(new: int, answer: object) -> int:
+    if new != _BATCH:
+        raise AssertionError(f"not every event was accepted as new: {str(answer)[:1_000]}")
+    return new
