@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.recommender.domain.learner.state import LearnerState
-from services.recommender.domain.ranking.catalog import CatalogColumns
+from services.recommender.domain.ranking.catalog import CatalogColumns, FloatColumn, IntColumn
 from services.recommender.domain.ranking.messages import Template, message
 from services.recommender.domain.ranking.reasons import Reason, ReasonKind
 
@@ -54,40 +54,53 @@ def cross(catalog: CatalogColumns, state: LearnerState, prior_variance: float) -
     same_as = catalog.equivalents
     if not len(same_as.values):
         return Crossed(state, NO_SOURCES)
-    places: dict[tuple[int, ...], list[int]] = {}
-    for place, name in enumerate(state.skill_names):
-        slot = catalog.slot_of_skill.get(name, -1)
-        if slot >= 0 and len(others := same_as.row(slot)):
-            places.setdefault(tuple(sorted((slot, *others.tolist()))), []).append(place)
-    if not places:
+    slots = np.array([catalog.slot_of_skill.get(name, -1) for name in state.skill_names], np.intp)
+    places = np.flatnonzero((slots >= 0) & (same_as.starts[slots + 1] > same_as.starts[slots]))
+    if not len(places):
         return Crossed(state, NO_SOURCES)
-    names, records, sources = list(state.skill_names), [*state.skill_records.copy()], dict[int, int]()
-    for slots, known in places.items():
-        shared = _shared(state.skill_records[known], prior_variance)
-        strongest = max(known, key=lambda place: int(state.skill_records["attempts"][place]))
-        for slot in slots:
-            own = state.slot_of_skill.get(catalog.skill_ids[slot])
-            if own is None:
-                names.append(catalog.skill_ids[slot])
-                records.append(shared)
-            else:
-                records[own] = shared
-            if shared["attempts"] and (own is None or not state.skill_records["attempts"][own]):
-                sources[slot] = catalog.slot_of_skill[state.skill_names[strongest]]
-    crossed = replace(state, skill_names=tuple(names), skill_records=np.array(records, state.skill_records.dtype))
-    return Crossed(crossed, sources)
+    # Rows are ascending, so what is the same has the same least slot.
+    least = np.minimum(slots[places], same_as.values[same_as.starts[slots[places]]])
+    first_slots, groups = np.unique(least, return_inverse=True)
+    shared = _shared(state.skill_records[places], groups, len(first_slots), prior_variance)
+    owners, entries = same_as.entries(first_slots)
+    owners = np.concatenate((np.arange(len(first_slots)), owners))
+    members = np.concatenate((first_slots, same_as.values[entries]))
+    place_of = np.full(len(catalog.skill_ids), -1, np.intp)
+    place_of[slots[places]] = places
+    own = place_of[members]
+    is_new = own < 0
+    records = np.concatenate((state.skill_records, shared[owners[is_new]]))
+    records[own[~is_new]] = shared[owners[~is_new]]
+    names = (*state.skill_names, *(catalog.skill_ids[slot] for slot in members[is_new].tolist()))
+    # Of each group the place that was answered most, the first of equals.
+    by_attempts = np.lexsort((-state.skill_records["attempts"][places].astype(np.int64), groups))
+    strongest = slots[places[by_attempts[np.searchsorted(groups[by_attempts], np.arange(len(first_slots)))]]]
+    unanswered = is_new | (state.skill_records["attempts"][own] == 0)
+    borrowed = np.flatnonzero(unanswered & (shared["attempts"][owners] > 0))
+    sources = dict(zip(members[borrowed].tolist(), strongest[owners[borrowed]].tolist(), strict=True))
+    return Crossed(replace(state, skill_names=names, skill_records=records), sources)
 
 
-def _shared(records: NDArray[np.void], prior_variance: float) -> np.void:
-    shared: np.void = records[np.argmax(records["last_at_s"])].copy()
-    if len(records) > 1:
-        precisions = 1.0 / records["variance"].astype(np.float64)
-        # Never less than the best of them alone: the filter lets variances grow with time, up to the prior's.
-        precision = max(precisions.sum() - (len(records) - 1) / prior_variance, precisions.max())
-        shared["mean"] = (precisions * records["mean"]).sum() / precision
-        shared["variance"] = 1.0 / precision
-        for name in _SUMS:
-            shared[name] = records[name].sum()
+def _shared(records: NDArray[np.void], groups: IntColumn, count: int, prior_variance: float) -> NDArray[np.void]:
+    """The record that each of `count` groups of records has in common."""
+
+    def total(values: NDArray[np.float64]) -> FloatColumn:
+        return np.bincount(groups, values, minlength=count).astype(np.float64, copy=False)
+
+    shared = np.zeros(count, records.dtype)
+    # The record of the latest response of each group comes last, so it is the one that stays.
+    by_time = np.argsort(records["last_at_s"], kind="stable")
+    shared[groups[by_time]] = records[by_time]
+    precisions = 1.0 / records["variance"].astype(np.float64)
+    best = np.zeros(count)
+    np.maximum.at(best, groups, precisions)
+    # Never less than the best of them alone: the filter lets variances grow with time, up to the prior's.
+    priors = (total(np.ones(len(groups))) - 1.0) / prior_variance
+    precision = np.maximum(total(precisions) - priors, best)
+    shared["mean"] = total(precisions * records["mean"]) / precision
+    shared["variance"] = 1.0 / precision
+    for name in _SUMS:
+        shared[name] = total(records[name].astype(np.float64))
     return shared
 
 
