@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do if $$p -c 'import sys; raise SystemExit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null; then echo $$p; break; fi; done)
 
-.PHONY: help setup test test-slow test-kafka test-k8s faults test-chart test-fast simulate mutation-check sources-report formats-report lint format bench evaluate demo up down status protos protos-check contracts contracts-check contracts-accept wheels image test-image lock clean
+.PHONY: help setup test test-slow test-kafka test-k8s faults test-chart test-fast simulate mutation-check sources-report formats-report conformance lint format bench evaluate demo up down status protos protos-check contracts contracts-check contracts-accept wheels image test-image lock clean
 
 help: ## Show this list
 	@echo "Cairn: what to run"; echo
@@ -82,6 +82,9 @@ sources-report: $(STAMP) ## Read the samples of every known source and compare t
 
 formats-report: $(STAMP) ## Read payloads of public formats and compare them with what the specifications say (ONLY=folder: one)
 	@$(BIN)/python -m tests.formats $(foreach name,$(ONLY),--only $(name))
+
+conformance: $(STAMP) ## Run ADL's suite for xAPI against Cairn (SUITE=DIR: a checkout of it; VERSION=2.0.0); the project's own tests without
+	@$(BIN)/python -m tests.conformance $(if $(SUITE),--suite "$(SUITE)") $(if $(VERSION),--version $(VERSION))
 
 lint: $(STAMP) protos-check contracts-check ## Check style, types, layers, contracts and generated code
 	@$(BIN)/ruff check .

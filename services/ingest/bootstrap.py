@@ -13,6 +13,7 @@ from prometheus_client import Gauge
 from cairn.v1 import ingest_pb2_grpc
 from services.common.auth.registry import TenantRegistry
 from services.common.auth.tenants_file import load_tenants
+from services.common.http.connections import ConnectionLimits
 from services.common.http.routes import OpenRoute, Route
 from services.common.http.server import HttpOptions, HttpServer
 from services.common.process import announce, run_until_stopped
@@ -26,14 +27,17 @@ from services.ingest.adapters.kafka.log import KafkaEventLog, KafkaLogOptions
 from services.ingest.adapters.kafka.tags import KafkaSkillTags
 from services.ingest.adapters.metered_log import MeteredEventLog
 from services.ingest.adapters.redis_recent_events import RedisRecentEvents
+from services.ingest.adapters.redis_statements import RedisStatements
 from services.ingest.application.erase import EraseLearner
 from services.ingest.application.ports import EventLog, LearnerErasure, RecentEvents, SkillTags
 from services.ingest.application.publish import PublishEvents
 from services.ingest.application.repeats import NoRecentEvents
+from services.ingest.application.statements import NoStatements, StatementStore
 from services.ingest.entrypoints.grpc import SERVICE_NAME, IngestServicer
 from services.ingest.entrypoints.http.caliper import caliper_routes
 from services.ingest.entrypoints.http.events import event_routes
 from services.ingest.entrypoints.http.publishing import POLICY, HttpPublisher
+from services.ingest.entrypoints.http.xapi import xapi_routes
 from services.ingest.entrypoints.stream import StreamLimits
 from services.ingest.settings import IngestSettings
 
@@ -63,6 +67,7 @@ class IngestAdapters:
         keys: destroys learners' keys.
         tenants: the tenants and their API keys.
         clock: the time, aware.
+        statements: what is kept of xAPI statements.
     """
 
     log: EventLog
@@ -71,6 +76,7 @@ class IngestAdapters:
     keys: LearnerErasure
     tenants: TenantRegistry
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    statements: StatementStore = field(default_factory=NoStatements)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +122,7 @@ def ingest_server(adapters: IngestAdapters, options: IngestOptions) -> IngestSer
     publish = PublishEvents(MeteredEventLog(adapters.log), adapters.recent, adapters.tags, adapters.clock)
     servicer = IngestServicer(
         publish,
-        EraseLearner(adapters.log, adapters.recent, adapters.keys, adapters.clock),
+        EraseLearner(adapters.log, adapters.recent, adapters.keys, adapters.clock, adapters.statements),
         request_bytes_max=accepted_bytes_max,
         limits=options.streams,
         traces=options.traces,
@@ -135,7 +141,8 @@ def _http_server(
 ) -> HttpServer | None:
     if not options.http_listen or admission is None:
         return None
-    http = HttpOptions(options.http_listen, "CAIRN_INGEST_HTTP_LISTEN", options.grpc)
+    connections = ConnectionLimits(age_s=options.grpc.connection_age_s)
+    http = HttpOptions(options.http_listen, "CAIRN_INGEST_HTTP_LISTEN", options.grpc, connections)
     return HttpServer(http, admission, http_routes(adapters, publish, admission), options.traces)
 
 
@@ -146,7 +153,11 @@ def http_routes(adapters: IngestAdapters, publish: PublishEvents, admission: Adm
         admission.charge(tenant, POLICY, events)
 
     publisher = HttpPublisher(publish, adapters.clock, charge)
-    return [*event_routes(publisher), *caliper_routes(publisher)]
+    return [
+        *event_routes(publisher),
+        *xapi_routes(publisher, adapters.statements, adapters.clock),
+        *caliper_routes(publisher),
+    ]
 
 
 async def run(settings: IngestSettings) -> None:
@@ -182,7 +193,8 @@ async def run(settings: IngestSettings) -> None:
     )
     tags = KafkaSkillTags(settings.connection)
     recent = await _recent_events(settings.redis_url)
-    server = ingest_server(IngestAdapters(log, recent, tags, keys, tenants), _options(settings, traces))
+    adapters = IngestAdapters(log, recent, tags, keys, tenants, statements=_statements(settings))
+    server = ingest_server(adapters, _options(settings, traces))
     _IN_FLIGHT.set_function(lambda: log.in_flight)
     _RESOURCES.set_function(lambda: tags.resources)
     _COMPARING.set_function(lambda: recent.available)
@@ -208,6 +220,16 @@ async def _recent_events(url: str) -> RecentEvents:
     recent = RedisRecentEvents(url)
     await recent.check()
     return recent
+
+
+def _statements(settings: IngestSettings) -> StatementStore:
+    if not settings.redis_url or not settings.ingest_http_listen or not settings.ingest_statements_kept_s:
+        return NoStatements()
+    return RedisStatements(
+        settings.redis_url,
+        kept_s=settings.ingest_statements_kept_s,
+        statements_max=settings.ingest_statements_kept,
+    )
 
 
 def _options(settings: IngestSettings, traces: Traces) -> IngestOptions:

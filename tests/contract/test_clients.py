@@ -37,6 +37,7 @@ OPTIONS = {
 SHORT_LIVED = {
     ("services/recommender/adapters/grpc_health.py", "insecure_channel"),
     ("services/ingest/adapters/redis_recent_events.py", "connection_pool"),
+    ("services/ingest/adapters/redis_statements.py", "connection_pool"),
 }
 
 

@@ -30,6 +30,7 @@ _MODULES = {
     ),
     "files": ("services.ingest.formats.proposal", "pyarrow.parquet"),
     "ingest": ("services.ingest.__main__",),
+    "openedx": ("services.ingest.openedx",),
     "catalog": ("services.catalog.__main__", "services.catalog.tagging.store"),
     "recommender": (
         "services.recommender.__main__",
@@ -171,6 +172,7 @@ def test_a_parquet_file_without_pyarrow_names_the_extra_to_install(tmp_path):
     ("process", "extra"),
     [
         (("services.ingest",), "ingest"),
+        (("services.ingest.openedx",), "openedx"),
         (("services.catalog",), "catalog"),
         (("services.recommender", "server"), "recommender"),
         (("services.recommender", "lag"), "recommender"),

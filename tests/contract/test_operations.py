@@ -24,6 +24,7 @@ MODULES = (
     "services.ingest.bootstrap",
     "services.ingest.entrypoints.grpc",
     "services.ingest.adapters.metered_log",
+    "services.ingest.entrypoints.message_agent",
     "services.recommender.entrypoints.grpc",
     "services.recommender.entrypoints.subscriptions",
     "services.recommender.entrypoints.background_refresh",

@@ -8,12 +8,13 @@ from pathlib import Path
 from pydantic_settings import BaseSettings
 
 from services.catalog.settings import CatalogSettings
-from services.ingest.settings import IngestSettings
+from services.ingest.settings import IngestSettings, OpenEdxSettings
 from services.recommender.settings import LagSettings, RecommenderServerSettings, WorkerSettings
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
 PROCESSES: dict[str, type[BaseSettings]] = {
     "ingest": IngestSettings,
+    "openedx": OpenEdxSettings,
     "catalog": CatalogSettings,
     "worker": WorkerSettings,
     "server": RecommenderServerSettings,

@@ -20,9 +20,9 @@ from services.common.kafka.connection import (
     kafka_python_options,
     unavailable,
 )
+from services.common.kafka.faust_app import credentials
 from services.common.kafka.security import KafkaSecurity, KafkaTls, Mechanism, Password
 from services.common.kafka.settings import KafkaSettings
-from services.recommender.entrypoints.dead_letter_agent import credentials
 from tests.faults.redis_server import tls_proxy
 
 

@@ -13,6 +13,7 @@ from services.common.kafka.envelope import Position
 from services.common.rpc.freshness import Freshness, encode
 from services.ingest.application.ports import EventLog, LearnerErasure, RecentEvents
 from services.ingest.application.publish import instant_of
+from services.ingest.application.statements import NoStatements, StatementStore
 from services.ingest.domain.kinds.erasure import Erasure
 from services.ingest.domain.problems import ID_CHARACTERS_MAX, Problem, text_problems
 from services.ingest.domain.repeats import LearnerKey
@@ -52,13 +53,19 @@ class EraseLearner:
     """Forgets a tenant's learner. Repeating the call is harmless."""
 
     def __init__(
-        self, log: EventLog, recent: RecentEvents, keys: LearnerErasure, clock: Callable[[], datetime]
+        self,
+        log: EventLog,
+        recent: RecentEvents,
+        keys: LearnerErasure,
+        clock: Callable[[], datetime],
+        statements: StatementStore | None = None,
     ) -> None:
-        """Args: the log, what is remembered of its last events, the learners' keys, and the clock (aware)."""
+        """Args: the log, what is remembered of its last events, the learners' keys, the clock, and kept statements."""
         self._log = log
         self._recent = recent
         self._keys = keys
         self._clock = clock
+        self._statements = statements or NoStatements()
 
     async def __call__(self, tenant: Tenant, learner_id: str) -> ErasedLearner:
         """Forget the learner that the platform knows as `learner_id`.
@@ -70,7 +77,8 @@ class EraseLearner:
             LearnerInvalidError: when the id is invalid.
             LogUnavailableError: when the key topic or the log did not confirm; the call may be repeated.
             LogOverloadedError: when the log has no room now; the call may be repeated.
-            RecentEventsUnavailableError: when only what is remembered of the learner's last events may be left.
+            RecentEventsUnavailableError: when only what is remembered of the learner's last events or statements may
+                be left.
         """
         learner_id = normalised_id(learner_id)
         problems = list(text_problems("learner_id", learner_id, ID_CHARACTERS_MAX, required="the platform's id"))
@@ -90,5 +98,6 @@ class EraseLearner:
         (position,) = await self._log.append([event])
         # Last, because events that were on their way are added until then.
         await self._recent.forget(self._log.identity, LearnerKey(tenant.name, learner), position.offset)
+        await self._statements.forget(tenant, learner)
         token = encode(Freshness(self._log.identity.topic_id, position), tenant.secret)
         return ErasedLearner(position, token, key_destroyed)

@@ -1,0 +1,57 @@
+"""Statements as they are kept outside the process: compressed, and encrypted with a key of the tenant's secret.
+
+A value is 12 random bytes and what AES-256-GCM makes of the digest, the id of the voided statement and the content. It
+can only be opened under its own tenant and id.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from functools import lru_cache
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from services.common.auth.tenant import Tenant
+from services.ingest.application.statements import KeptStatement
+
+_NONCE_BYTES = 12
+_KEY_BYTES = 32
+_DIGEST_BYTES = 16
+_UUID_CHARACTERS = 36
+_PURPOSE = b"cairn kept statements"
+# Faster than the network, and a third of the size.
+_LEVEL = 1
+
+
+def seal(tenant: Tenant, statement: KeptStatement) -> bytes:
+    """A statement as a value; who is in it is kept elsewhere."""
+    voids = statement.voids.ljust(_UUID_CHARACTERS).encode()
+    plain = statement.digest + voids + zlib.compress(statement.content, _LEVEL)
+    nonce = os.urandom(_NONCE_BYTES)
+    return nonce + _cipher(tenant.secret).encrypt(nonce, plain, _associated(tenant, statement.statement_id))
+
+
+def opened(tenant: Tenant, statement_id: str, value: bytes) -> KeptStatement | None:
+    """The statement in a value; None where it is none of this tenant and id, or damaged."""
+    try:
+        plain = _cipher(tenant.secret).decrypt(
+            value[:_NONCE_BYTES], value[_NONCE_BYTES:], _associated(tenant, statement_id)
+        )
+        content = zlib.decompress(plain[_DIGEST_BYTES + _UUID_CHARACTERS :])
+    except (InvalidTag, ValueError, zlib.error):
+        return None
+    voids = plain[_DIGEST_BYTES : _DIGEST_BYTES + _UUID_CHARACTERS].decode().strip()
+    return KeptStatement(statement_id, plain[:_DIGEST_BYTES], content, voids=voids)
+
+
+def _associated(tenant: Tenant, statement_id: str) -> bytes:
+    return f"{tenant.name}/{statement_id}".encode()
+
+
+@lru_cache(maxsize=256)
+def _cipher(secret: bytes) -> AESGCM:
+    return AESGCM(HKDF(SHA256(), _KEY_BYTES, salt=None, info=_PURPOSE).derive(secret))

@@ -1,0 +1,1 @@
+"""ADL's public conformance suite for learning record stores, run against Cairn."""

@@ -1,0 +1,30 @@
+"""Statements kept in memory, and sealed for elsewhere."""
+
+import pytest
+
+from services.ingest.adapters.sealed_statements import opened, seal
+from tests.adapters.memory_statements import MemoryStatements
+from tests.suites.statement_store import HILLTOP, RIVERBEND, STATEMENTS_MAX, StatementStoreSuite, statement
+
+
+class TestMemoryStatements(StatementStoreSuite):
+    @pytest.fixture
+    def store(self):
+        return MemoryStatements(statements_max=STATEMENTS_MAX)
+
+
+def test_a_sealed_statement_is_read_under_its_tenant_and_id_only():
+    kept = statement(1, voids=statement(2).statement_id, content=b'{"actor": "ada"}' * 20)
+    value = seal(RIVERBEND, kept)
+    assert opened(RIVERBEND, kept.statement_id, value) == kept
+    assert opened(HILLTOP, kept.statement_id, value) is None
+    assert opened(RIVERBEND, statement(2).statement_id, value) is None
+    assert opened(RIVERBEND, kept.statement_id, value[:-1] + bytes([value[-1] ^ 1])) is None
+    assert opened(RIVERBEND, kept.statement_id, b"") is None
+
+
+def test_a_sealed_statement_shows_nothing_and_differs_each_time():
+    kept = statement(1, content=b"ada@example.com")
+    values = {seal(RIVERBEND, kept) for _ in range(2)}
+    assert len(values) == 2
+    assert not any(b"ada" in value or kept.digest in value for value in values)
