@@ -80,6 +80,12 @@ def test_a_regrade_replaces_the_first_grade_and_the_next_attempt_does_not() -> N
     assert first.event_id == again.event_id != third.event_id
 
 
+def test_count_and_start_tell_attempts_apart_each_on_its_own() -> None:
+    started = "2026-03-01T10:20:00.000Z"
+    forms = [{}, {"count": 3}, {"startedAtTime": started}, {"count": None}, {"startedAtTime": None}]
+    assert len({taken(graded(object=attempt(**form))).event_id for form in forms}) == len(forms)
+
+
 def test_an_attempt_without_count_and_time_has_the_id_of_its_event() -> None:
     submission = taken(graded(object=without(attempt(), "count", "startedAtTime")))
     assert submission.event_id == "urn:uuid:7b6f6b1e-2c52-4b7e-9d0e-2f6b7f7f0f11"
@@ -190,6 +196,33 @@ def test_a_deleted_attempt_voids_its_outcome() -> None:
     submission = taken(deleted)
     assert submission.learner_id == LEARNER
     assert submission.body == Correction(taken(graded()).event_id, Void())
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        event("Event", "Deleted", object={"id": QUIZ, "type": "Assessment"}),
+        event("Event", "Modified", object=attempt()),
+        event("Event", "Deleted", object={"id": "urn:x", "type": "Attempt"}),
+        event("Event", "Deleted", object=without(attempt(), "count", "startedAtTime")),
+    ],
+)
+def test_other_deletions_void_nothing(document: dict[str, Any]) -> None:
+    assert left_out(document).startswith("Caliper: ")
+
+
+def test_a_learner_whose_work_an_application_submits_is_the_assignee() -> None:
+    bot = {"id": f"{APP}/bot", "type": "SoftwareApplication"}
+    document = event("AssessmentEvent", "Submitted", object=QUIZ, actor=bot, generated=attempt())
+    assert taken(document).learner_id == LEARNER
+    teacher = {"id": f"{APP}/m/1", "type": "Membership", "roles": ["Instructor"]}
+    assert taken(document | {"actor": f"{APP}/people/1", "membership": teacher}).learner_id == LEARNER
+    assert left_out(document | {"actor": LEARNER, "membership": teacher})
+
+
+def test_of_two_places_that_name_the_item_the_object_is_read() -> None:
+    bare = graded(object=attempt(assignable=ITEM), generated=score(attempt=attempt()))
+    assert taken(bare).body == taken(graded()).body
 
 
 def test_a_bare_iri_is_looked_up_among_the_entities_of_the_envelope() -> None:

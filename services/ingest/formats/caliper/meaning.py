@@ -102,18 +102,19 @@ class Act:
             UnreadableEventError: when it names several.
         """
         # Attempts and Results of 1.0 name their actor.
-        holders = [attempt.entity for attempt in self._attempts]
-        holders += [self.score] if self.score is not None and self.score is not self.generated else []
-        values = list(places(holders, "assignee", "actor"))
-        if self.score is not None and self.score is self.generated:
-            values += places([self.generated], "assignee", "actor")
-        return same_learner(values, self._described, "object.assignee")
+        holders = [*(attempt.entity for attempt in self._attempts), *([] if self.score is None else [self.score])]
+        return same_learner(places(holders, "assignee", "actor"), self._described, "object.assignee")
 
-    def actor(self) -> str | None:
-        """The person who acted; None: it was none, or a person with another role than learner."""
+    def worker(self) -> str | None:
+        """The learner who worked: the assignee, else the actor; None: an application, or somebody in another role.
+
+        Raises:
+            UnreadableEventError: when the attempt names several.
+        """
         actor = reference(self.event.get("actor"), self._described)
-        person = actor is not None and actor.id and not actor.is_a("SoftwareApplication", "Organization")
-        return actor.id if person and actor is not None and self._may_learn() else None
+        person = None if actor is None or actor.is_a("SoftwareApplication", "Organization") else actor.id
+        learner = self.assignee() or person or None
+        return None if learner == person and not self._may_learn() else learner
 
     def _may_learn(self) -> bool:
         membership = reference(self.event.get("membership"), self._described)
@@ -218,7 +219,7 @@ def _outcome(act: Act) -> Submission | LeftOut:
     if points.max <= 0:
         return LeftOut("Caliper: ungraded, the maximum is not above 0")
     # Who grades is no learner; who completes is one.
-    learner = act.assignee() or (None if act.kind in _GRADE_EVENTS else act.actor())
+    learner = act.assignee() if act.kind in _GRADE_EVENTS else act.worker()
     if learner is None:
         raise UnreadableEventError("object.assignee", "is missing: name the learner whose attempt it is")
     if act.assignable is None or not act.assignable.id:
@@ -253,8 +254,8 @@ def _interaction(act: Act) -> Submission | LeftOut:
         kind = InteractionKind.COMPLETED
     else:
         return LeftOut("Caliper: other steps of an assignment")
-    learner = act.actor() and (act.assignee() or act.actor())
-    if not learner:
+    learner = act.worker()
+    if learner is None:
         return LeftOut("Caliper: work of somebody who is no learner")
     if act.assignable is None or not act.assignable.id:
         path = "object.assignable" if act.object.is_a("Attempt") else "object.id"
