@@ -131,6 +131,19 @@ async def test_a_resource_without_a_name_refuses_the_import_and_is_named(catalog
     assert (await catalog("get", "resource", "https://example.org/1")).exit_code == 1
 
 
+async def test_invalid_resources_are_left_out_on_request_and_then_nothing_counts_as_removed(catalog, tmp_path):
+    file = tmp_path / "a.json"
+    await lrmi_import(catalog, lrmi(file, lesson(1), lesson(2)))
+    lrmi(file, lesson(3), lesson(1, name=""), {"@type": "Quiz", "@id": "https://example.org/" + "x" * 250, "name": "Q"})
+    done = await lrmi_import(catalog, file, "--invalid", "leave-out")
+    assert done.exit_code == 0
+    assert "left out 1: invalid" in done.stdout
+    assert "@graph[1].name is missing; give the resource a name" in done.stdout
+    assert "has 270 characters; at most 256 are allowed" in done.stdout
+    assert "resources: 1 written" in done.stdout
+    assert "0 retired, 0 deleted, 2 kept" in done.stdout
+
+
 async def test_files_without_a_resource_end_the_command_instead_of_retiring_everything(catalog, tmp_path):
     await lrmi_import(catalog, lrmi(tmp_path / "a.json", lesson(1)))
     refused = await lrmi_import(catalog, lrmi(tmp_path / "a.json"))
