@@ -65,10 +65,16 @@ async def lrmi_import(catalog, file, *options):
 
 async def test_an_import_tags_by_uri_and_by_code_and_names_the_skills_that_the_catalog_does_not_have(catalog, tmp_path):
     terms = [{"@type": "DefinedTerm", "url": "https://example.org/3/MD/C/7/"}, "CCSS.Math.Content.1.OA.A.1", "9.X.Y.9"]
-    done = await lrmi_import(catalog, lrmi(tmp_path / "a.json", lesson(1, teaches=terms)))
+    file = lrmi(tmp_path / "a.json", lesson(1, teaches=terms), lesson(2, assesses="9.X.Y.9"))
+    done = await lrmi_import(catalog, file, "--unresolved", tmp_path / "unresolved.jsonl")
     assert done.exit_code == 0
-    assert "2 tags, 1 alignments without a skill" in done.stdout
-    assert "a skill that the catalog does not have (9.X.Y.9 of https://example.org/1)" in done.stdout
+    assert "2 tags, 2 alignments without a skill" in done.stdout
+    assert "1 without a skill: a skill that the catalog does not have (9.X.Y.9 of 2 resources)" in done.stdout
+    lines = (tmp_path / "unresolved.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [(line["resource"], line["relation"], line["code"]) for line in map(json.loads, lines)] == [
+        ("https://example.org/1", "teaches", "9.X.Y.9"),
+        ("https://example.org/2", "assesses", "9.X.Y.9"),
+    ]
     tags = [tag["skill"] for tag in (await stored(catalog, "https://example.org/1"))["teaches"]]
     assert tags == ["s-area", "s-add"]
 

@@ -38,6 +38,7 @@ from services.catalog.cli.resource_files import (
     ResourceFileFormat,
     ResourceOptions,
     TableMappingFile,
+    UnresolvedFile,
     WhatIsInvalid,
     WhatIsRemoved,
     plan_import,
@@ -101,6 +102,7 @@ def import_files(
     id_prefix: IdPrefix = None,
     removed: WhatIsRemoved = Removed.RETIRE,
     invalid: WhatIsInvalid = Invalid.REFUSE,
+    unresolved: UnresolvedFile = None,
     framework: FrameworkFiles = None,
     item_type: ItemTypes = None,
     ids: IdsOfSkills = SkillIds.IDENTIFIER,
@@ -134,7 +136,7 @@ def import_files(
             "nothing to import: name a file with --skills FILE, --resources FILE or both, or one with --framework FILE",
             BAD_INPUT,
         )
-    options = ResourceOptions(form, mapping, id_prefix, removed, invalid)
+    options = ResourceOptions(form, mapping, id_prefix, removed, invalid, unresolved)
     options.check(resources or [])
     read_in = _read(
         skills or [], resources or [], framework or [], FrameworkOptions(item_type or [], ids, official_text), options

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import grpc
+import orjson
 import typer
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc
@@ -77,6 +79,16 @@ WhatIsInvalid = Annotated[
 ]
 
 
+UnresolvedFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--unresolved",
+        help="File to write each alignment to that names no skill of the catalog, as JSON lines.",
+        show_default=False,
+    ),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class ResourceOptions:
     """How files of resources are read.
@@ -87,6 +99,7 @@ class ResourceOptions:
         id_prefix: what ids begin with; None: what the format says.
         removed: what happens to what the files no longer have.
         invalid: what happens to invalid resources.
+        unresolved: where alignments without a skill are written; None: nowhere.
     """
 
     form: ResourceFormat = ResourceFormat.JSONL
@@ -94,6 +107,7 @@ class ResourceOptions:
     id_prefix: str | None = None
     removed: Removed = Removed.RETIRE
     invalid: Invalid = Invalid.REFUSE
+    unresolved: Path | None = None
 
     def check(self, files: Sequence[Path]) -> None:
         """End the command if options contradict each other."""
@@ -197,6 +211,8 @@ def plan_import(
     known |= {skill.id: skill for skill in skills}
     resources, unresolved = with_tags(found.found, [*known.values()], stored)
     _echo_tags(resources, unresolved)
+    if options.unresolved is not None:
+        _write_unresolved(options.unresolved, unresolved)
     if options.invalid is Invalid.LEAVE_OUT:
         resources = _valid(found, resources)
     plan = Plan(resources)
@@ -253,7 +269,34 @@ def _valid(found: FoundResources, resources: Sequence[Resource]) -> list[Resourc
 def _echo_tags(resources: Sequence[Resource], unresolved: Sequence[Unresolved]) -> None:
     tags = sum(len(resource.tags) for resource in resources)
     typer.echo(f"{tags:,} tags, {len(unresolved):,} alignments without a skill")
-    _echo("without a skill", [LeftOut(each.reason, f"{each.alignment} of {each.resource}") for each in unresolved])
+    resources_of = Counter((each.reason, str(each.alignment)) for each in unresolved)
+    by_reason: dict[str, list[str]] = {}
+    for (reason, alignment), count in resources_of.most_common():
+        by_reason.setdefault(reason, []).append(f"{alignment} of {count:,} resource{'s' * (count > 1)}")
+    for reason, alignments in by_reason.items():
+        shown = "; ".join(alignments[:_EXAMPLES_SHOWN]) + ("; ..." if len(alignments) > _EXAMPLES_SHOWN else "")
+        typer.echo(f"  {len(alignments):,} without a skill: {reason} ({shown})")
+
+
+def _write_unresolved(file: Path, unresolved: Sequence[Unresolved]) -> None:
+    lines = [
+        orjson.dumps(
+            {
+                "resource": each.resource,
+                "relation": each.alignment.relation,
+                "code": each.alignment.code,
+                "names": each.alignment.names,
+                "framework": each.alignment.framework,
+                "reason": each.reason,
+            },
+            option=orjson.OPT_APPEND_NEWLINE,
+        )
+        for each in unresolved
+    ]
+    try:
+        file.write_bytes(b"".join(lines))
+    except OSError as error:
+        fail(f"{file} cannot be written ({error.strerror}); name a file you may write with --unresolved", BAD_INPUT)
 
 
 def _echo(words: str, left_out: Sequence[LeftOut]) -> None:
