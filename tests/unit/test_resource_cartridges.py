@@ -83,7 +83,7 @@ def test_a_thin_cartridge_consists_of_tools_that_its_items_show(tmp_path):
 def test_items_of_an_assessment_have_their_own_skills_and_the_whole_has_all(tmp_path):
     resources = (
         f'<resource identifier="q" type="{QTI}" href="q.xml"><metadata>'
-        + standards("A") + standards("B", part="i1") + standards("C", "D", part="i2")
+        + standards("A", part="q") + standards("B", part="i1") + standards("C", "D", part="i2")
         + "</metadata></resource>"
     )  # fmt: skip
     contents = read(
