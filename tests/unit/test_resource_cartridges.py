@@ -104,6 +104,26 @@ def test_items_of_an_assessment_have_their_own_skills_and_the_whole_has_all(tmp_
     ]
 
 
+@pytest.mark.parametrize(
+    ("roles", "intended_use", "taken"),
+    [
+        (["Instructor"], "", False),
+        (["Instructor", "Learner"], "", True),
+        (["Learner"], "", True),
+        ([], "lessonplan", False),
+        ([], "", True),
+    ],
+    ids=["instructors", "both", "learners", "lesson-plan", "not-said"],
+)
+def test_what_is_only_for_instructors_is_left_out(tmp_path, roles, intended_use, taken):
+    lom = "".join(f"<intendedEndUserRole><value>{role}</value></intendedEndUserRole>" for role in roles)
+    resources = (
+        f'<resource identifier="r" type="webcontent" href="p.html" intendeduse="{intended_use}">'
+        f"<metadata><lom><educational>{lom}</educational></lom></metadata></resource>"
+    )
+    assert bool(read(tmp_path, manifest(resources, item("r"))).resources) == taken
+
+
 def test_lom_says_what_a_resource_is(tmp_path):
     metadata = """<lom:lom xmlns:lom="http://ltsc.ieee.org/xsd/imsccv1p3/LOM/resource"><lom:general>
     <lom:title><lom:string language="en">Tiles</lom:string></lom:title>
