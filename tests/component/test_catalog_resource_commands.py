@@ -65,10 +65,16 @@ async def lrmi_import(catalog, file, *options):
 
 async def test_an_import_tags_by_uri_and_by_code_and_names_the_skills_that_the_catalog_does_not_have(catalog, tmp_path):
     terms = [{"@type": "DefinedTerm", "url": "https://example.org/3/MD/C/7/"}, "CCSS.Math.Content.1.OA.A.1", "9.X.Y.9"]
-    done = await lrmi_import(catalog, lrmi(tmp_path / "a.json", lesson(1, teaches=terms)))
+    file = lrmi(tmp_path / "a.json", lesson(1, teaches=terms), lesson(2, assesses="9.X.Y.9"))
+    done = await lrmi_import(catalog, file, "--unresolved", tmp_path / "unresolved.jsonl")
     assert done.exit_code == 0
-    assert "2 tags, 1 alignments without a skill" in done.stdout
-    assert "a skill that the catalog does not have (9.X.Y.9 of https://example.org/1)" in done.stdout
+    assert "2 tags, 2 alignments without a skill" in done.stdout
+    assert "1 without a skill: a skill that the catalog does not have (9.X.Y.9 of 2 resources)" in done.stdout
+    lines = (tmp_path / "unresolved.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [(line["resource"], line["relation"], line["code"]) for line in map(json.loads, lines)] == [
+        ("https://example.org/1", "teaches", "9.X.Y.9"),
+        ("https://example.org/2", "assesses", "9.X.Y.9"),
+    ]
     tags = [tag["skill"] for tag in (await stored(catalog, "https://example.org/1"))["teaches"]]
     assert tags == ["s-area", "s-add"]
 
@@ -129,6 +135,19 @@ async def test_a_resource_without_a_name_refuses_the_import_and_is_named(catalog
     assert "@graph[1].name" in refused.stderr
     assert "is missing; give the resource a name" in refused.stderr
     assert (await catalog("get", "resource", "https://example.org/1")).exit_code == 1
+
+
+async def test_invalid_resources_are_left_out_on_request_and_then_nothing_counts_as_removed(catalog, tmp_path):
+    file = tmp_path / "a.json"
+    await lrmi_import(catalog, lrmi(file, lesson(1), lesson(2)))
+    lrmi(file, lesson(3), lesson(1, name=""), {"@type": "Quiz", "@id": "https://example.org/" + "x" * 250, "name": "Q"})
+    done = await lrmi_import(catalog, file, "--invalid", "leave-out")
+    assert done.exit_code == 0
+    assert "left out 1: invalid" in done.stdout
+    assert "@graph[1].name is missing; give the resource a name" in done.stdout
+    assert "has 270 characters; at most 256 are allowed" in done.stdout
+    assert "resources: 1 written" in done.stdout
+    assert "0 retired, 0 deleted, 2 kept" in done.stdout
 
 
 async def test_files_without_a_resource_end_the_command_instead_of_retiring_everything(catalog, tmp_path):

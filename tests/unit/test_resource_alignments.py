@@ -25,7 +25,7 @@ SKILLS = [
     ("alignment", "skill"),
     [
         ((("a",), "", ""), "a"),
-        ((("https://corestandards.org/Math/Content/3/MD/C/7/",), "", ""), "a"),
+        ((("https://www.corestandards.org/Math/Content/3/MD/C/7/",), "", ""), "a"),
         (((f"https://case.example.org/ims/case/v1p0/CFItems/{GUID.upper()}",), "", ""), GUID),
         ((("urn:uuid:" + GUID.replace("-", ""),), "", ""), GUID),
         (((), "3.md.c.7", ""), "a"),

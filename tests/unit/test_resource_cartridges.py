@@ -83,7 +83,7 @@ def test_a_thin_cartridge_consists_of_tools_that_its_items_show(tmp_path):
 def test_items_of_an_assessment_have_their_own_skills_and_the_whole_has_all(tmp_path):
     resources = (
         f'<resource identifier="q" type="{QTI}" href="q.xml"><metadata>'
-        + standards("A") + standards("B", part="i1") + standards("C", "D", part="i2")
+        + standards("A", part="q") + standards("B", part="i1") + standards("C", "D", part="i2")
         + "</metadata></resource>"
     )  # fmt: skip
     contents = read(
@@ -102,6 +102,26 @@ def test_items_of_an_assessment_have_their_own_skills_and_the_whole_has_all(tmp_
         ("i1", "First", "retired", [("assesses", "B")]),
         ("i2", "Quiz", "retired", [("assesses", "C"), ("assesses", "D")]),
     ]
+
+
+@pytest.mark.parametrize(
+    ("roles", "intended_use", "taken"),
+    [
+        (["Instructor"], "", False),
+        (["Instructor", "Learner"], "", True),
+        (["Learner"], "", True),
+        ([], "lessonplan", False),
+        ([], "", True),
+    ],
+    ids=["instructors", "both", "learners", "lesson-plan", "not-said"],
+)
+def test_what_is_only_for_instructors_is_left_out(tmp_path, roles, intended_use, taken):
+    lom = "".join(f"<intendedEndUserRole><value>{role}</value></intendedEndUserRole>" for role in roles)
+    resources = (
+        f'<resource identifier="r" type="webcontent" href="p.html" intendeduse="{intended_use}">'
+        f"<metadata><lom><educational>{lom}</educational></lom></metadata></resource>"
+    )
+    assert bool(read(tmp_path, manifest(resources, item("r"))).resources) == taken
 
 
 def test_lom_says_what_a_resource_is(tmp_path):

@@ -125,6 +125,27 @@ def test_resources_are_found_in_lists_of_items_parts_and_lines():
     assert [each.resource.id for each in read_lrmi(lines).resources] == ["urn:r", "urn:p", "urn:i"]
 
 
+def test_a_part_without_an_identity_belongs_to_the_whole():
+    question = {"@type": "Question", "learningResourceType": "Practice problem", "name": "1 + 1?"}
+    contents = read(node(**{"@type": "Quiz", "hasPart": [question, question]}))
+    assert [each.resource.kind for each in contents.resources] == ["assessment"]
+    assert [each.reason for each in contents.left_out] == ["a part that has no identity of its own"] * 2
+    assert not contents.problems
+
+
+def test_a_resource_without_an_identity_is_that_of_its_page():
+    script = f'<script type="application/ld+json">{json.dumps(node(**{"@id": ""}))}</script>'
+    page = f'<html><link rel="canonical" href="https://x.org/page">{script}</html>'
+    assert [each.resource.id for each in read_lrmi(page.encode()).resources] == ["https://x.org/page"]
+    assert [each.path for each in read_lrmi(script.encode()).problems] == ["script[0].@id"]
+
+
+def test_terms_of_dublin_core_are_read_as_well():
+    terms = {"dcterms:title": "T", "dcterms:language": "es", "dcterms:subject": ["Area", "Tiles"]}
+    resource = only({"@type": "lrmi:LearningResource", "@id": "urn:r"} | terms).resource
+    assert (resource.title, resource.language, resource.topics) == ("T", "es", ("area", "tiles"))
+
+
 def test_every_script_of_a_page_is_read_and_a_broken_one_named():
     page = f"""<!doctype html><html><head><script>var a = "<b>";</script>
     <script type="application/ld+json; charset=utf-8">{json.dumps(node(description="a < b & c"))}</script>

@@ -33,10 +33,13 @@ from services.catalog.cli.frameworks import (
 from services.catalog.cli.resource_files import (
     FoundResources,
     IdPrefix,
+    Invalid,
     Removed,
     ResourceFileFormat,
     ResourceOptions,
     TableMappingFile,
+    UnresolvedFile,
+    WhatIsInvalid,
     WhatIsRemoved,
     plan_import,
     read_in_resources,
@@ -98,6 +101,8 @@ def import_files(
     mapping: TableMappingFile = None,
     id_prefix: IdPrefix = None,
     removed: WhatIsRemoved = Removed.RETIRE,
+    invalid: WhatIsInvalid = Invalid.REFUSE,
+    unresolved: UnresolvedFile = None,
     framework: FrameworkFiles = None,
     item_type: ItemTypes = None,
     ids: IdsOfSkills = SkillIds.IDENTIFIER,
@@ -131,7 +136,7 @@ def import_files(
             "nothing to import: name a file with --skills FILE, --resources FILE or both, or one with --framework FILE",
             BAD_INPUT,
         )
-    options = ResourceOptions(form, mapping, id_prefix, removed)
+    options = ResourceOptions(form, mapping, id_prefix, removed, invalid, unresolved)
     options.check(resources or [])
     read_in = _read(
         skills or [], resources or [], framework or [], FrameworkOptions(item_type or [], ids, official_text), options
@@ -268,7 +273,7 @@ def _import(
 ) -> None:
     plan = None
     if read_in.found is not None:
-        plan = plan_import(stub, metadata, read_in.found, read_in.skills, options.removed, timeout_s)
+        plan = plan_import(stub, metadata, read_in.found, read_in.skills, options, timeout_s)
         read_in.add_resources(plan.resources)
         _check(read_in)
     if dry_run:

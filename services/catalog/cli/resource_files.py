@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import Annotated
 
 import grpc
+import orjson
 import typer
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc
 from services.catalog.cli.calls import Kind, listed
 from services.catalog.domain.model import Resource, ResourceStatus, Skill
+from services.catalog.domain.validation.resources import resource_problems
 from services.catalog.formats.frameworks.contents import LeftOut
 from services.catalog.formats.resources.alignments import Unresolved
 from services.catalog.formats.resources.contents import FoundResource
@@ -59,6 +62,33 @@ WhatIsRemoved = Annotated[
 ]
 
 
+class Invalid(StrEnum):
+    """What happens when a resource of the files is invalid."""
+
+    REFUSE = "refuse"
+    LEAVE_OUT = "leave-out"
+
+
+WhatIsInvalid = Annotated[
+    Invalid,
+    typer.Option(
+        "--invalid",
+        help="Whether an invalid resource of --format refuses the import or is left out; then nothing is retired or "
+        "deleted either.",
+    ),
+]
+
+
+UnresolvedFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--unresolved",
+        help="File to write each alignment to that names no skill of the catalog, as JSON lines.",
+        show_default=False,
+    ),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class ResourceOptions:
     """How files of resources are read.
@@ -68,12 +98,16 @@ class ResourceOptions:
         mapping: how a table is read; None: no table.
         id_prefix: what ids begin with; None: what the format says.
         removed: what happens to what the files no longer have.
+        invalid: what happens to invalid resources.
+        unresolved: where alignments without a skill are written; None: nowhere.
     """
 
     form: ResourceFormat = ResourceFormat.JSONL
     mapping: Path | None = None
     id_prefix: str | None = None
     removed: Removed = Removed.RETIRE
+    invalid: Invalid = Invalid.REFUSE
+    unresolved: Path | None = None
 
     def check(self, files: Sequence[Path]) -> None:
         """End the command if options contradict each other."""
@@ -94,12 +128,14 @@ class FoundResources:
         places: where each is.
         scopes: what the ids of each file begin with, if with anything.
         problems: where, which field, and what is wrong.
+        complete: whether no invalid one was left out.
     """
 
     found: list[FoundResource] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     scopes: set[str] = field(default_factory=set)
     problems: list[tuple[str, str, str]] = field(default_factory=list)
+    complete: bool = True
 
 
 @dataclass
@@ -135,6 +171,9 @@ def read_in_resources(files: Sequence[Path], options: ResourceOptions) -> FoundR
             together.scopes.add(contents.scope)
         left_out += contents.left_out
         values_left_out += contents.values_left_out
+    if together.problems and options.invalid is Invalid.LEAVE_OUT:
+        left_out += [LeftOut("invalid", f"{file}: {path} {why}") for file, path, why in together.problems]
+        together.problems, together.complete = [], False
     if not together.problems:
         typer.echo(f"{len(together.found):,} resources in {', '.join(map(str, files))}")
         _echo("left out", left_out)
@@ -149,7 +188,7 @@ def plan_import(
     metadata: Metadata,
     found: FoundResources,
     skills: Sequence[Skill],
-    removed: Removed,
+    options: ResourceOptions,
     timeout_s: float,
 ) -> Plan:
     """What importing resources would do, given what the service has; alignments without a skill are printed.
@@ -159,7 +198,7 @@ def plan_import(
         metadata: of its calls.
         found: the resources.
         skills: those that are imported with them.
-        removed: what happens to what the files no longer have.
+        options: what happens to invalid ones, and to what the files no longer have.
         timeout_s: of each call.
     """
     known, stored = {}, {}
@@ -172,9 +211,14 @@ def plan_import(
     known |= {skill.id: skill for skill in skills}
     resources, unresolved = with_tags(found.found, [*known.values()], stored)
     _echo_tags(resources, unresolved)
+    if options.unresolved is not None:
+        _write_unresolved(options.unresolved, unresolved)
+    if options.invalid is Invalid.LEAVE_OUT:
+        resources = _valid(found, resources)
     plan = Plan(resources)
     own = {resource.id for resource in resources}
     gone = [each for name, each in stored.items() if name not in own and any(name.startswith(s) for s in found.scopes)]
+    removed = options.removed if found.complete else Removed.KEEP
     if removed is Removed.DELETE:
         plan.deleted = [each.id for each in gone]
     elif removed is Removed.RETIRE:
@@ -209,10 +253,50 @@ def remove(
         )
 
 
+def _valid(found: FoundResources, resources: Sequence[Resource]) -> list[Resource]:
+    """The valid resources; the places of the others are removed, and what is wrong with them is printed."""
+    wrong = {
+        number: problems[0].reason
+        for number, each in enumerate(resources)
+        if (problems := [*resource_problems("", each)])
+    }
+    _echo("left out", [LeftOut("invalid", f"{found.places[number]}: {why}") for number, why in wrong.items()])
+    found.complete = found.complete and not wrong
+    found.places = [place for number, place in enumerate(found.places) if number not in wrong]
+    return [each for number, each in enumerate(resources) if number not in wrong]
+
+
 def _echo_tags(resources: Sequence[Resource], unresolved: Sequence[Unresolved]) -> None:
     tags = sum(len(resource.tags) for resource in resources)
     typer.echo(f"{tags:,} tags, {len(unresolved):,} alignments without a skill")
-    _echo("without a skill", [LeftOut(each.reason, f"{each.alignment} of {each.resource}") for each in unresolved])
+    resources_of = Counter((each.reason, str(each.alignment)) for each in unresolved)
+    by_reason: dict[str, list[str]] = {}
+    for (reason, alignment), count in resources_of.most_common():
+        by_reason.setdefault(reason, []).append(f"{alignment} of {count:,} resource{'s' * (count > 1)}")
+    for reason, alignments in by_reason.items():
+        shown = "; ".join(alignments[:_EXAMPLES_SHOWN]) + ("; ..." if len(alignments) > _EXAMPLES_SHOWN else "")
+        typer.echo(f"  {len(alignments):,} without a skill: {reason} ({shown})")
+
+
+def _write_unresolved(file: Path, unresolved: Sequence[Unresolved]) -> None:
+    lines = [
+        orjson.dumps(
+            {
+                "resource": each.resource,
+                "relation": each.alignment.relation,
+                "code": each.alignment.code,
+                "names": each.alignment.names,
+                "framework": each.alignment.framework,
+                "reason": each.reason,
+            },
+            option=orjson.OPT_APPEND_NEWLINE,
+        )
+        for each in unresolved
+    ]
+    try:
+        file.write_bytes(b"".join(lines))
+    except OSError as error:
+        fail(f"{file} cannot be written ({error.strerror}); name a file you may write with --unresolved", BAD_INPUT)
 
 
 def _echo(words: str, left_out: Sequence[LeftOut]) -> None:

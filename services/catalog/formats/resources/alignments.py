@@ -96,7 +96,9 @@ def tagged(found: FoundResource, skills: SkillFinder) -> tuple[Resource, list[Un
 
 def _name(name: str) -> str:
     name = name_of(name)
-    return name.partition("://")[2].rstrip("/") if name.startswith(("http://", "https://")) else name
+    if name.startswith(("http://", "https://")):
+        return name.partition("://")[2].removeprefix("www.").rstrip("/")
+    return name
 
 
 def _bare(code: str) -> str:

@@ -114,9 +114,12 @@ class _Reader:
         if _QTI_ITEM.fullmatch(form):
             found = replace(found, resource=replace(found.resource, status=ResourceStatus.RETIRED))
         self.contents.add(found, path)
-        for part in of_parts if _ASSESSMENT.fullmatch(form) else ():
-            if part:
-                self._add_part(part, of_parts[part], found.resource, root, path)
+        if _ASSESSMENT.fullmatch(form):
+            items = {item.get("ident"): item for item in root.iter("item")} if root is not None else {}
+            for part, of_part in of_parts.items():
+                # Some name the assessment itself as the part.
+                if part in items or (root is None and part not in ("", identifier)):
+                    self._add_part(part, of_part, found.resource, items.get(part), path)
 
     def _described(self, element: Element, identifier: str, href: str) -> Element | None:
         for inline in _INLINE:
@@ -169,16 +172,13 @@ class _Reader:
         )
 
     def _add_part(
-        self, part: str, standards: tuple[Alignment, ...], whole: Resource, root: Element | None, path: str
+        self, part: str, standards: tuple[Alignment, ...], whole: Resource, item: Element | None, path: str
     ) -> None:
         """Add an item of an assessment, retired: nobody is sent to it, and answers to it find their skills."""
-        title = whole.title
-        for item in root.iter("item") if root is not None else ():
-            if item.get("ident") == part:
-                title = item.get("title") or title
+        title = item.get("title") if item is not None else None
         resource = Resource(
             id=f"{self.contents.scope}{part}",
-            title=self.contents.title(title, part),
+            title=self.contents.title(title or whole.title, part),
             kind=ResourceKindName.ASSESSMENT,
             status=ResourceStatus.RETIRED,
             language=whole.language,

@@ -45,22 +45,23 @@ def read_lrmi(raw: bytes) -> ResourceContents:
     """The resources of a document: JSON-LD, lines of it, or a page."""
     contents = ResourceContents()
     text = raw.decode("utf-8-sig", errors="replace")
-    for path, document in _documents(text, contents):
+    for path, document, page in _documents(text, contents):
         index: dict[str, Mapping[str, Any]] = {}
         found = list(_nodes(document, path, index, contents))
         for place, node in found:
-            _read_node(place, node, index, contents)
+            _read_node(place, node, index, contents, page)
     return contents
 
 
-def _documents(text: str, contents: ResourceContents) -> Iterator[tuple[str, Any]]:
+def _documents(text: str, contents: ResourceContents) -> Iterator[tuple[str, Any, str]]:
+    """What comes before the paths of a document, the document, and the address of the page it is in."""
     reason = ""
     try:
         whole = _parsed(text)
     except ValueError as error:
         reason = str(error)
     if not reason:
-        yield "", whole
+        yield "", whole, ""
         return
     if "<" in text and not text.lstrip().startswith(("{", "[")):
         yield from _scripts(text, contents)
@@ -68,7 +69,7 @@ def _documents(text: str, contents: ResourceContents) -> Iterator[tuple[str, Any
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     documents = []
     try:
-        documents = [(f"line {number}: ", _parsed(line)) for number, line in lines]
+        documents = [(f"line {number}: ", _parsed(line), "") for number, line in lines]
     except ValueError:
         contents.reject("", f"is no JSON ({reason}), and no page; name a file of JSON-LD or HTML")
     yield from documents
@@ -82,10 +83,14 @@ class _Scripts(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.found: list[str] = []
+        self.address = ""
         self._inside = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        kind = (dict(attrs).get("type") or "").partition(";")[0].strip().lower()
+        values = {name: value or "" for name, value in attrs}
+        if tag == "link" and values.get("rel", "").lower() == "canonical":
+            self.address = self.address or values.get("href", "").strip()
+        kind = values.get("type", "").partition(";")[0].strip().lower()
         self._inside = tag == "script" and kind == "application/ld+json"
         if self._inside:
             self.found.append("")
@@ -98,7 +103,7 @@ class _Scripts(HTMLParser):
             self.found[-1] += data
 
 
-def _scripts(text: str, contents: ResourceContents) -> Iterator[tuple[str, Any]]:
+def _scripts(text: str, contents: ResourceContents) -> Iterator[tuple[str, Any, str]]:
     parser = _Scripts()
     try:
         parser.feed(text)
@@ -113,7 +118,7 @@ def _scripts(text: str, contents: ResourceContents) -> Iterator[tuple[str, Any]]
         # Some pages hide the script from browsers of the last century.
         inner = re.sub(r"^\s*(?:<!--|//\s*<!\[CDATA\[)|(?:-->|//\s*\]\]>)\s*$", "", script)
         try:
-            yield f"script[{number}].", _parsed(inner)
+            yield f"script[{number}].", _parsed(inner), parser.address
         except ValueError as error:
             contents.reject(f"script[{number}]", f"is no JSON ({error}); correct it")
 
@@ -136,14 +141,27 @@ def _nodes(
             yield from _nodes(node["@graph"], f"{path}@graph.", index, contents, depth + 1)
         else:
             yield path, node
-        for part in _PARTS:
-            for number, each in enumerate(nodes_of(node.get(part))):
-                if depth < _DEPTH_MAX and ("@type" in each or "type" in each):
-                    yield from _nodes(each, f"{path}{part}[{number}].", index, contents, depth + 1)
+        for place, part in _parts_of(node, path, contents):
+            yield from _nodes(part, place, index, contents, depth + 1)
+
+
+def _parts_of(
+    node: Mapping[str, Any], path: str, contents: ResourceContents
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name in _PARTS:
+        for number, part in enumerate(nodes_of(node.get(name))):
+            if name == "hasPart" and not _identity(part)[1]:
+                contents.leave_out("a part that has no identity of its own", f"{path}{name}[{number}]")
+            elif "@type" in part or "type" in part:
+                yield f"{path}{name}[{number}].", dict(part)
 
 
 def _read_node(
-    path: str, node: Mapping[str, Any], index: Mapping[str, Mapping[str, Any]], contents: ResourceContents
+    path: str,
+    node: Mapping[str, Any],
+    index: Mapping[str, Mapping[str, Any]],
+    contents: ResourceContents,
+    page: str,
 ) -> None:
     types = [local(each) for name in ("@type", "type") for each in texts_of(node.get(name))]
     if not types:
@@ -155,14 +173,15 @@ def _read_node(
         contents.leave_out(f"a node of the type {types[0][:80]}, which describes no learning resource", path)
         return
     id_path, identifier = _identity(node)
-    title = contents.title(first_of(node, "name", "headline"), identifier)
+    identifier = identifier or page
+    title = contents.title(first_of(node, "name", "headline", "title"), identifier)
     if not identifier:
         contents.reject(f"{path}@id", "is missing, and so are identifier and url; give one of them")
     elif not title:
         contents.reject(f"{path}name", "is missing; give the resource a name")
     else:
         found = _resource_of(node, identifier, title, types, index, contents)
-        contents.add(found, f"{path}{id_path}")
+        contents.add(found, f"{path}{id_path or '@id'}")
 
 
 def _identity(node: Mapping[str, Any]) -> tuple[str, str]:
@@ -187,7 +206,11 @@ def _resource_of(
     contents: ResourceContents,
 ) -> FoundResource:
     kind = kind_of([*texts_of(node.get("learningResourceType")), *types]) or ResourceKindName.LESSON
-    languages = names_of(node.get("inLanguage"), "alternateName", "identifier", "name")
+    languages = [
+        each
+        for name in ("inLanguage", "language")
+        for each in names_of(node.get(name), "alternateName", "identifier", "name")
+    ]
     resource = Resource(
         id=identifier,
         title=title,

@@ -101,7 +101,8 @@ def subjects_of(node: Node, index: Index) -> list[str]:
     """What it is about: subjects and keywords."""
     keywords = [word for text in names_of(node.get("keywords"), "name") for word in text.split(",")]
     aligned = [first_of(each, "targetName") for each, kind in _aligned(node, index) if kind == _SUBJECT]
-    return [*names_of(node.get("about"), "name"), *aligned, *keywords]
+    about = [subject for name in ("about", "subject") for subject in names_of(node.get(name), "name")]
+    return [*about, *aligned, *keywords]
 
 
 def alignments_of(

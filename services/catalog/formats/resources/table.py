@@ -23,7 +23,7 @@ from services.common.repeated_keys import load_yaml
 from services.common.resource_kinds import ResourceKindName
 from services.common.tables import Cell, DamagedRow, FileUnusableError, Layout, open_table
 
-_Field = Literal[
+ResourceField = Literal[
     "id", "title", "kind", "description", "provider", "url", "teaches", "assesses", "grades", "language", "minutes",
     "license", "difficulty", "status", "topics",
 ]  # fmt: skip
@@ -42,8 +42,8 @@ class TableMapping(Layout):
         absent: values that mean an empty cell.
     """
 
-    columns: dict[_Field, str]
-    constants: dict[_Field, str] = Field(default={})
+    columns: dict[ResourceField, str]
+    constants: dict[ResourceField, str] = Field(default={})
     kinds: dict[str, ResourceKindName] = Field(default={})
     separator: str = ";"
     framework: str = ""
@@ -104,7 +104,7 @@ def _text(cell: Cell) -> str:
     return ";".join(map(_text, cell)) if isinstance(cell, list) else "" if cell is None else str(cell).strip()
 
 
-def _read_row(row: str, values: Mapping[_Field, str], mapping: TableMapping, contents: ResourceContents) -> None:
+def _read_row(row: str, values: Mapping[ResourceField, str], mapping: TableMapping, contents: ResourceContents) -> None:
     missing = [field for field in ("id", "title", "kind") if not values.get(field)]
     for field in missing:
         contents.reject(f"{row}: {field}", "is empty; fill the cell, or name the field in constants of the mapping")
