@@ -12,11 +12,17 @@ from services.catalog.domain.model import Resource, Rule, Skill, kind_of
 _DIGEST_BYTES = 16
 # Who wrote a rule last, and when, is not part of its content.
 _NOT_CONTENT = ("updated_at", "updated_with")
+# Fields that came later: a record without them keeps the etag that earlier releases gave it.
+_LATER = ("equivalents", "parent")
 
 
 def etag_of(record: Skill | Resource | Rule) -> str:
     """A hash of a record's kind and content in one canonical form, 32 hexadecimal characters (RFC 9110, 8.8.3)."""
-    content = {name: value for name, value in asdict(record).items() if name not in _NOT_CONTENT}
+    content = {
+        name: value
+        for name, value in asdict(record).items()
+        if name not in _NOT_CONTENT and (value or name not in _LATER)
+    }
     canonical = json.dumps([kind_of(record), content], sort_keys=True, separators=(",", ":"), default=_moment)
     return hashlib.blake2b(canonical.encode(), digest_size=_DIGEST_BYTES).hexdigest()
 
