@@ -41,6 +41,19 @@ def test_a_repeated_key_is_found_however_it_is_written(key, values, separators, 
     assert repeated_key(f'["{"x" * size}", {{"o": {{{between.join(pairs)}}}}}]'.encode()) == key
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        # The ends of keys are as many as in the text without the repeated one.
+        rb'{"a" : 1, "a": 2}',
+        rb'{"a": 2, "a": "\"\u003a"}',
+        rb'{"a": 2, "a": "\u0022:"}',
+    ],
+)
+def test_a_repeated_key_of_a_large_text_is_found_however_others_are_written(text):
+    assert repeated_key(b"[" + text + b', "' + b"x" * 5_000 + b'"]') == "a"
+
+
 def test_an_escaped_key_is_the_same_key():
     assert repeated_key(rb'{"score": 1, "sc\u006fre": 2}') == "score"
 
