@@ -58,7 +58,7 @@ async def call(app, method, path, *, headers=(), chunks=(b"",), query="", client
         "type": "http",
         "method": method,
         "path": path,
-        "raw_path": quote(path).encode(),
+        "raw_path": quote(path, errors="replace").encode(),
         "root_path": "",
         "query_string": query.encode(),
         "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers],

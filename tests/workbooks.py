@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 _MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 _PACKAGE = "http://schemas.openxmlformats.org/package/2006"
 _OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+_HIDDEN = ' state="hidden"'
 _ODF = "urn:oasis:names:tc:opendocument:xmlns"
 _ODS = "application/vnd.oasis.opendocument.spreadsheet"
 
@@ -28,13 +30,13 @@ def row(line: int, *cells: str) -> str:
     return f'<row r="{line}">{"".join(cells)}</row>'
 
 
-def write_xlsx(path: Path, sheets: Mapping[str, Iterable[str]]) -> Path:
-    """Write a workbook: the rows of each sheet by its name."""
+def write_xlsx(path: Path, sheets: Mapping[str, Iterable[str]], hidden: Collection[str] = ()) -> Path:
+    """Write a workbook: the rows of each sheet by its name, and the names of hidden ones."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("[Content_Types].xml", f'<Types xmlns="{_PACKAGE}/content-types"/>')
         archive.writestr("_rels/.rels", _relationships([("officeDocument", "xl/workbook.xml")]))
         listed = "".join(
-            f'<sheet name="{escape(name)}" sheetId="{index}" r:id="rId{index}"/>'
+            f'<sheet name="{escape(name)}" sheetId="{index}" r:id="rId{index}"{_HIDDEN if name in hidden else ""}/>'
             for index, name in enumerate(sheets, 1)
         )
         archive.writestr(
@@ -78,3 +80,38 @@ def _relationships(targets: Iterable[tuple[str, str]]) -> str:
         for index, (kind, target) in enumerate(targets, 1)
     )
     return f'<Relationships xmlns="{_PACKAGE}/relationships">{listed}</Relationships>'
+
+
+def write_xls(path: Path, rows: Iterable[Iterable[str | float]]) -> Path:
+    """Write a workbook of Excel 97 with one sheet: a stream of BIFF8 records, alone in an OLE container."""
+    cells = b"".join(
+        _biff(0x0203, struct.pack("<3Hd", line, place, 0, value))
+        if not isinstance(value, str)
+        else _biff(0x0204, struct.pack("<4HB", line, place, 0, len(value), 1) + value.encode("utf-16-le"))
+        for line, values in enumerate(rows)
+        for place, value in enumerate(values)
+    )
+    begin = _biff(0x0809, struct.pack("<4H2L", 0x0600, 5, 0, 0, 0, 0))
+    # The sheet begins after this record, of 17 bytes, and the end of the workbook's own.
+    listed = struct.pack("<LBBBB", len(begin) + 17 + 4, 0, 0, 5, 0) + b"Marks"
+    sheet = _biff(0x0809, struct.pack("<4H2L", 0x0600, 0x10, 0, 0, 0, 0)) + cells + _biff(0x000A, b"")
+    stream = begin + _biff(0x0085, listed) + _biff(0x000A, b"") + sheet
+    sectors = max(8, -(-len(stream) // 512))
+    none, end = 0xFFFFFFFF, 0xFFFFFFFE
+    magic = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+    header = struct.pack("<8s16x5H6x9L", magic, 0x3E, 3, 0xFFFE, 9, 6, 0, 1, 1, 0, 4096, end, 0, end, 0)
+    header += struct.pack("<109L", 0, *[none] * 108)
+    chain = [0xFFFFFFFD, end, *range(3, sectors + 2), end]
+    root, book = (
+        struct.pack(
+            "<64sHBB3L36xLQ", name.encode("utf-16-le"), 2 * len(name) + 2, kind, 1, none, none, child, start, size
+        )
+        for name, kind, child, start, size in (("Root Entry", 5, 1, end, 0), ("Workbook", 2, none, 2, sectors * 512))
+    )
+    table = struct.pack("<128L", *chain, *[none] * (128 - len(chain)))
+    path.write_bytes(header + table + root + book + bytes(256) + stream.ljust(sectors * 512, b"\0"))
+    return path
+
+
+def _biff(kind: int, content: bytes) -> bytes:
+    return struct.pack("<2H", kind, len(content)) + content

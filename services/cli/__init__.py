@@ -7,6 +7,8 @@ command is therefore defined here.
 from __future__ import annotations
 
 import importlib
+import io
+import sys
 from collections.abc import MutableMapping
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -287,4 +289,8 @@ def root() -> Any:
 
 def main() -> None:
     """Run the command line of this process."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name that the terminal's encoding lacks is shown with escapes, and ends no command.
+            stream.reconfigure(errors="backslashreplace")
     root()(prog_name="cairn")

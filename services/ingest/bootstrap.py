@@ -34,6 +34,7 @@ from services.ingest.application.publish import PublishEvents
 from services.ingest.application.repeats import NoRecentEvents
 from services.ingest.application.statements import NoStatements, StatementStore
 from services.ingest.entrypoints.grpc import SERVICE_NAME, IngestServicer
+from services.ingest.entrypoints.http.caliper import caliper_routes
 from services.ingest.entrypoints.http.events import event_routes
 from services.ingest.entrypoints.http.publishing import POLICY, HttpPublisher
 from services.ingest.entrypoints.http.xapi import xapi_routes
@@ -152,7 +153,11 @@ def http_routes(adapters: IngestAdapters, publish: PublishEvents, admission: Adm
         admission.charge(tenant, POLICY, events)
 
     publisher = HttpPublisher(publish, adapters.clock, charge)
-    return [*event_routes(publisher), *xapi_routes(publisher, adapters.statements, adapters.clock)]
+    return [
+        *event_routes(publisher),
+        *xapi_routes(publisher, adapters.statements, adapters.clock),
+        *caliper_routes(publisher),
+    ]
 
 
 async def run(settings: IngestSettings) -> None:

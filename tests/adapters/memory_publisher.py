@@ -26,7 +26,9 @@ class MemoryPublisher:
         self.came += submissions
         refused = (FieldReason("assessment.item", "is wrong: fix it"),)
         return [
-            SubmissionResult(Outcome.REJECTED, refused) if getattr(one.body, "item", "") == "bad" else SubmissionResult()
+            SubmissionResult(Outcome.REJECTED, refused)
+            if getattr(one.body, "item", "") == "bad"
+            else SubmissionResult()
             for one in submissions
         ]
 

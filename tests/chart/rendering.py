@@ -88,6 +88,19 @@ MATRIX: Mapping[str, Mapping[str, Any]] = {
         "catalog": {"image": {"digest": f"sha256:{64 * '0'}"}},
     },
     "on demand": {"train": {"suspend": True, "replay": False, "args": ["--tenant", "riverbend"]}},
+    "Open edX": {
+        "openedx": {
+            "enabled": True,
+            "apiKey": {"secretName": "openedx"},
+            "kafka": {
+                "bootstrap": "kafka.campus.example:9094",
+                "security": "sasl_tls",
+                "username": "cairn",
+                "password": {"secretName": "openedx-kafka"},
+            },
+            "settings": {"CAIRN_OPENEDX_TOPICS": "prod-analytics"},
+        }
+    },
     "topics from elsewhere": {"topics": {"create": False}},
     "without policies": {"networkPolicy": {"enabled": False}},
     "without pauses": {"shutdown": {"preStopS": 0, "drainS": 0}},

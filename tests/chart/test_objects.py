@@ -118,7 +118,8 @@ def test_a_pod_is_replaced_by_one_that_works_and_one_at_a_time(name):
             assert one["spec"]["strategy"] == {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
             assert one["spec"]["minReadySeconds"] >= 5
     disrupted = {one["metadata"]["name"]: one["spec"] for one in of_kind("PodDisruptionBudget", case(name))}
-    assert sorted(disrupted) == ["cairn-catalog", "cairn-ingest", "cairn-server", "cairn-worker"]
+    optional = ["cairn-openedx"] if name == "Open edX" else []
+    assert sorted(disrupted) == sorted(["cairn-catalog", "cairn-ingest", "cairn-server", "cairn-worker", *optional])
     # A budget that allows none would keep a node with a single replica from being drained.
     assert {(one["maxUnavailable"], one["unhealthyPodEvictionPolicy"]) for one in disrupted.values()} == {
         (1, "AlwaysAllow")
@@ -170,12 +171,28 @@ def test_traffic_is_denied_but_for_the_flows_that_a_process_needs(name):
     }
     for each in containers(case(name)):
         variables = {variable["name"] for variable in each.container["env"]}
-        assert ("CAIRN_KAFKA" in variables) == (each.role in roles["kafka"]), each.where
+        assert ("CAIRN_KAFKA" in variables) == (each.role in roles["kafka"] | {"openedx"}), each.where
         # The pod of train also replays.
         assert "CAIRN_REDIS" not in variables or each.role in roles["redis"], each.where
         assert ("CAIRN_LISTEN" in variables) == (each.role in roles["grpc"]), each.where
     assert ("traces" in policies) == (name == "traces")
     assert all(not roles[flow] for flow in ("deny", "dns", "metrics"))
+
+
+def test_the_reader_of_open_edx_runs_only_if_enabled_and_reaches_its_own_kafka_and_ingest():
+    assert [each for each in containers(case("what is needed")) if each.role == "openedx"] == []
+    (reader,) = [each for each in containers(case("Open edX")) if each.role == "openedx"]
+    variables = {variable["name"]: variable.get("value") for variable in reader.container["env"]}
+    assert variables["CAIRN_KAFKA"] == "kafka.campus.example:9094"
+    assert variables["CAIRN_TARGET_INGEST"] == "cairn-ingest:50051"
+    policies = {one["metadata"]["name"]: one["spec"] for one in of_kind("NetworkPolicy", case("Open edX"))}
+    kafka, ingest = policies["cairn-openedx"]["egress"]
+    assert [port["port"] for port in kafka["ports"]] == [9094]
+    assert ingest["to"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "ingest"
+    callers = policies["cairn-grpc"]["ingress"][0]["from"]
+    assert "openedx" in [
+        each["podSelector"].get("matchLabels", {}).get("app.kubernetes.io/component") for each in callers
+    ]
 
 
 def test_kafka_and_the_collector_are_reached_on_the_ports_of_their_addresses_or_others_that_are_named():

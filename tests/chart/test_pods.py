@@ -13,7 +13,7 @@ from deploy.kafka.certificates import Authority
 from services.catalog.settings import CatalogSettings
 from services.cli.topics import app as topics_app
 from services.common.kafka.settings import KafkaSettings
-from services.ingest.settings import IngestSettings
+from services.ingest.settings import IngestSettings, OpenEdxSettings
 from services.recommender.cli.epochs import app as epochs_app
 from services.recommender.cli.train import app as train_app
 from services.recommender.settings import (
@@ -33,6 +33,7 @@ SETTINGS: dict[str, type[BaseSettings]] = {
     "server": RecommenderServerSettings,
     "worker": WorkerSettings,
     "lag": LagSettings,
+    "openedx": OpenEdxSettings,
     "topics": KafkaSettings,
     "train": TrainingSettings,
     "replay": FoldSettings,
@@ -188,7 +189,7 @@ def files(tmp_path_factory):
         "tls.key": signed.key,
     }.items():
         (folder / name).write_bytes(source.read_bytes())
-    for name in ("kafka-password", "kafka-client-secret", "redis-password", "tenants.yaml"):
+    for name in ("kafka-password", "kafka-client-secret", "redis-password", "tenants.yaml", "openedx-api-key"):
         (folder / name).write_text("secret")
     return folder
 

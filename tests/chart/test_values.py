@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings
 
 from services.catalog.settings import CatalogSettings
 from services.common.kafka.topics import load_declarations
-from services.ingest.settings import IngestSettings
+from services.ingest.settings import IngestSettings, OpenEdxSettings
 from services.recommender.settings import (
     FoldSettings,
     LagSettings,
@@ -35,6 +35,7 @@ ROLES: dict[str, type[BaseSettings] | None] = {
     "server": RecommenderServerSettings,
     "worker": WorkerSettings,
     "lag": LagSettings,
+    "openedx": OpenEdxSettings,
     "topics": None,
     "train": TrainingSettings,
     "replay": FoldSettings,
@@ -42,7 +43,7 @@ ROLES: dict[str, type[BaseSettings] | None] = {
 }
 # Settings that other values set, or that only tests use.
 SET_BY_THE_CHART = re.compile(
-    "CAIRN_(TENANTS|LISTEN|INGEST_HTTP_LISTEN|INSECURE|ADDRESS_FILE|DRAIN_S|TLS_.*|REDIS|REDIS_PASSWORD_FILE|KAFKA|KAFKA_(?!FETCH_WAIT_MS).*|LOG_LEVEL"
+    "CAIRN_(TENANTS|OPENEDX_API_KEY_FILE|OPENEDX_INSECURE|TARGET_INGEST|LISTEN|INGEST_HTTP_LISTEN|INSECURE|ADDRESS_FILE|DRAIN_S|TLS_.*|REDIS|REDIS_PASSWORD_FILE|KAFKA|KAFKA_(?!FETCH_WAIT_MS).*|LOG_LEVEL"
     "|METRICS_.*|TRACES_.*|BUNDLES|FAIL_POINT|ALLOW_FAIL_POINTS)"
 )
 
@@ -66,6 +67,7 @@ SET_BY_THE_CHART = re.compile(
         ({"kafka": {"security": "sasl_tls"}}, "needs kafka.username and kafka.password.secretName"),
         ({"kafka": {"security": "sasl_tls", "mechanism": "OAUTHBEARER"}}, "needs kafka.token.url"),
         ({"ingest": {"kafka": {"security": "sasl_tls"}}}, "ingest: kafka.mechanism=SCRAM-SHA-512 needs"),
+        ({"openedx": {"enabled": True}}, "openedx.apiKey.secretName is empty"),
         ({"redis": {"url": "redis://user:secret@redis:6379/0"}}, "/redis/url"),
         ({"redis": {"url": "http://redis"}}, "/redis/url"),
         ({"redis": {"url": "redis://redis:6379/0?password=secret"}}, "redis.url has a password"),
@@ -224,7 +226,7 @@ CASES = (
         "Redis with an authority",
     ),
     united("Kafka with client credentials", "KEDA", "bundles in a bucket", "Redis with a password in a file"),
-    united("Kafka with client certificates"),
+    united("Kafka with client certificates", "Open edX"),
     united("Kafka with a token command"),
 )
 
@@ -269,7 +271,7 @@ def test_a_role_may_differ_in_what_is_common():
             objects({"common": {"priorityClassName": "low"}, "server": {"priorityClassName": "high"}})
         )
     }
-    assert roles == {role: "high" if role == "server" else "low" for role in ROLES}
+    assert roles == {role: "high" if role == "server" else "low" for role in ROLES if role != "openedx"}
 
 
 def test_the_chart_has_the_version_of_the_application():

@@ -10,7 +10,7 @@ import re
 import pytest
 import structlog
 from google.protobuf import json_format
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -155,6 +155,7 @@ async def test_a_document_of_very_many_values_is_not_decoded(tmp_path):
         (b'{"events": [{}], "events": [{}]}', "events"),
         (b"\n\n", "body"),
     ],
+    ids=lambda value: value if isinstance(value, str) else f"{len(value)} bytes",
 )
 async def test_a_body_without_events_is_refused_with_what_to_send(service, body, named):
     answer = await service.request("POST", PATH, body)
@@ -188,11 +189,12 @@ async def test_a_compressed_body_is_read(service):
         (gzip.compress(b"0" * 200_001), "gzip", 413),
         (gzip.compress(b"x" * 150_000) * 2, "gzip", 413),
         (b"no gzip", "gzip", 400),
-        (gzip.compress(b"[]")[:-4], "gzip", 400),
+        (gzip.compress(json.dumps(event()).encode())[:-4], "gzip", 400),
         (b"x", "br", 415),
         (b"x", "gzip, gzip", 415),
         (b"0" * 200_001, "identity", 413),
     ],
+    ids=["bomb", "bomb in parts", "no gzip", "cut short", "other coding", "two codings", "large"],
 )
 async def test_a_body_that_is_too_large_or_not_in_its_coding_is_refused(service, body, coding, status):
     answer = await service.request("POST", PATH, body, headers=[("Content-Encoding", coding)])
@@ -370,6 +372,11 @@ _JSON = st.recursive(
 _BODIES = st.binary(max_size=300) | _JSON.map(lambda document: json.dumps(document).encode())
 
 
+_LATIN = st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0"), max_size=12)
+_NAMES = ("Authorization", "Content-Type", "Content-Encoding", "Content-Length", "Expect", "Host", "traceparent")
+_VALUES = _LATIN | st.sampled_from(["[", "Basic Og==", "Basic 7Q==", "gzip", "9" * 5_000, "100-continue"])
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
     return HttpIngest(tmp_path_factory.mktemp("shared"))
@@ -386,3 +393,22 @@ async def test_any_bytes_at_all_get_an_answer_in_a_known_shape(shared, body, med
     answer = await shared.request("POST", PATH, body, headers=headers)
     assert answer.status in {200, 400, 415}, answer.body
     assert answer.json["results"] if answer.status == 200 else answer.error["field_violations"]
+
+
+@given(
+    method=st.sampled_from(["GET", "POST", "PUT", "OPTIONS"]) | _LATIN,
+    path=st.sampled_from([PATH, "/"]) | st.text().map(lambda text: f"/{text}"),
+    headers=st.lists(st.tuples(st.sampled_from([*_NAMES, "X-Request-Id"]), _VALUES), max_size=5),
+    known=st.booleans(),
+)
+@example(method="POST", path=PATH, headers=[("Content-Length", "9" * 5_000)], known=True)
+@example(method="GET", path="/", headers=[("Host", "[")], known=False)
+@example(method="OPTIONS", path=PATH, headers=[("Host", "[")], known=False)
+@example(method="POST", path=PATH, headers=[("Authorization", "Basic \xff")], known=False)
+@example(method="POST", path=PATH, headers=[("traceparent", "\xff")], known=True)
+@settings(max_examples=150)
+async def test_any_method_path_and_headers_get_an_answer_too(shared, method, path, headers, known):
+    key = [("Authorization", f"Bearer {shared.key}")] if known else []
+    answer = await call(shared.app, method, path, headers=[*key, *headers], chunks=[b"[]"])
+    assert answer.status in {400, 401, 404, 405, 413, 415}, answer.body
+    assert answer.error["message"]

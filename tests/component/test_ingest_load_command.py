@@ -1,6 +1,10 @@
 """`cairn ingest load` on files: previews, dry runs, several files, and resuming after an interruption."""
 
 import json
+import os
+import resource
+import subprocess
+import sys
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -10,6 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 from services.common.auth.tenant import Tenant
+from services.ingest.adapters.load_progress_file import fingerprint_of
 from services.ingest.application.publish import PublishEvents
 from services.ingest.cli import load as cli_load
 from services.ingest.cli.ingest import app
@@ -223,12 +228,90 @@ def test_a_load_of_a_changed_file_is_not_resumed(load, service, tmp_path):
     assert load(file).exit_code == 0
 
 
+def test_one_changed_character_in_the_middle_of_a_file_makes_another_one_of_it(tmp_path):
+    rows = [f"learner-{n:04},q{n:05},1" for n in range(10_000)]
+    before = fingerprint_of(table(tmp_path / "a.csv", rows), "")
+    rows[5_000] = "learner-XXXX,q05000,1"
+    assert fingerprint_of(table(tmp_path / "a.csv", rows), "") != before
+
+
 def test_a_mapping_that_cannot_be_used_ends_with_2(load, tmp_path):
     file = table(tmp_path / "a.csv", ["ada,q1,1"])
     (tmp_path / "map.yaml").write_text("columns: {learner_id: student}\n")
     result = load(file, "--dry-run")
     assert result.exit_code == 2
     assert "neither correct nor score is mapped" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "is empty: `cairn ingest mapping` proposes one"),
+        ("student,question", "has no keys such as `columns:`"),
+        ("columns: [student]", "columns: is ['student']: give it keys, each with a value"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_refused_in_plain_words(load, tmp_path, content, said):
+    file = table(tmp_path / "a.csv", ["ada,q1,1"])
+    (tmp_path / "map.yaml").write_text(content)
+    result = load(file, "--dry-run")
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+@pytest.mark.parametrize("command", ["--dry-run", "--preview", "--resume"])
+def test_a_pipe_is_refused_before_anything_is_read_from_it(load, service, tmp_path, command):
+    os.mkfifo(tmp_path / "pipe.csv")
+    result = load(tmp_path / "pipe.csv", command)
+    assert result.exit_code == 2
+    assert "pipe.csv is a pipe or a device, which can be read only once: save it to a file first" in result.stderr
+
+
+def test_the_name_of_a_file_is_shown_as_it_is(load, service, tmp_path):
+    result = load(table(tmp_path / "marks [red].csv", ["ada,q1,1", "ada,q2,perhaps"]))
+    assert "see marks [red].csv.rejected.ndjson" in result.stdout
+
+
+def test_rejected_rows_and_the_summary_name_a_file_whose_name_is_no_utf_8(load, service, tmp_path):
+    result = load(
+        table(tmp_path / os.fsdecode(b"Br\xfcche.csv"), ["ada,q1,1", "ada,q2,perhaps"]),
+        *("--problems", "problems.ndjson", "--json", "summary.json"),
+    )
+    assert result.exit_code == 1
+    row = json.loads((tmp_path / "problems.ndjson").read_text(encoding="utf-8"))
+    assert row["file"] == summary_of(tmp_path)["file"] == f"{tmp_path}/Br\ufffdche.csv"
+
+
+def test_a_terminal_that_lacks_a_character_shows_its_escape(load, tmp_path):
+    file = table(tmp_path / "Br\u00fcche.csv", ["ada,q1,perhaps"])
+    done = subprocess.run(
+        [sys.executable, "-m", "services.cli", "ingest", "load", str(file), "--mapping", "map.yaml", "--dry-run"],
+        env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert rb"Br\xfcche.csv line 2: result is 'perhaps'" in done.stdout
+
+
+@pytest.fixture
+def full_disk():
+    """Files of this process may not grow beyond 1000 bytes, as on a disk that is full: a part of a row fits."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_named_by_the_file_that_did_not_fit_and_leaves_whole_rows(load, service, tmp_path, full_disk):
+    result = load(table(tmp_path / "a.csv", [f"ada,bad-{n},perhaps" for n in range(30)]))
+    assert result.exit_code == 2
+    assert "a.csv.rejected.ndjson cannot be used: File too large" in result.stderr
+    rows = (tmp_path / "a.csv.rejected.ndjson").read_bytes()
+    assert rows.endswith(b"}}\n")
+    kept = [json.loads(row)["line"] for row in rows.splitlines()]
+    assert kept
+    assert kept == list(range(2, 2 + len(kept)))
 
 
 class Gradebook:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 
 import pytest
 import yaml
@@ -13,6 +14,7 @@ from services.ingest.cli import sources as cli_sources
 from services.ingest.cli.ingest import app
 from services.ingest.formats.mapping.model import parse_mapping
 from services.ingest.formats.sources import known_sources, recognised, source_named
+from tests.workbooks import number, row, text, write_xlsx
 
 
 @pytest.fixture
@@ -68,6 +70,13 @@ def test_what_is_printed_is_a_mapping(ingest, source, tmp_path):
 
 def test_a_source_that_there_is_not_is_named_with_a_close_one(ingest):
     result = ingest("sources", "canvas-gradebok")
+    assert result.exit_code == 2
+    assert "there is no source 'canvas-gradebok', did you mean 'canvas-gradebook'?" in result.output
+
+
+def test_a_load_that_names_no_source_and_has_no_mapping_names_a_close_one(ingest, tmp_path):
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n", encoding="utf-8")
+    result = ingest("load", tmp_path / "a.csv", "--source", "canvas-gradebok", "--dry-run")
     assert result.exit_code == 2
     assert "there is no source 'canvas-gradebok', did you mean 'canvas-gradebook'?" in result.output
 
@@ -161,3 +170,18 @@ def test_a_workbook_is_recognised(ingest, tmp_path):
             sheet.write_row(number, 0, row)
     assert [source.name for source in recognised(tmp_path / "gradebook.xlsx")] == ["canvas-gradebook"]
     assert ingest("load", "gradebook.xlsx", "--dry-run").exit_code == 0
+
+
+def test_a_sheet_is_chosen_for_a_proposal_where_a_workbook_has_several(ingest, tmp_path):
+    sheet = (row(1, text("A1", "Student ID"), text("B1", "Score")), row(2, text("A2", "a"), number("B2", 3)))
+    write_xlsx(tmp_path / "marks.xlsx", {"Term 1": sheet, "Term 2": sheet})
+    assert "set sheet to one of Term 1, Term 2" in ingest("mapping", "--sample", "marks.xlsx").output
+    assert 'sheet: "Term 2"' in ingest("mapping", "--sample", "marks.xlsx", "--sheet", "Term 2").output
+
+
+def test_a_file_inside_a_zip_file_is_chosen_for_a_proposal(ingest, tmp_path):
+    with zipfile.ZipFile(tmp_path / "terms.zip", "w") as archive:
+        for name in ("a.csv", "b.csv"):
+            archive.writestr(name, "Student ID,Item,Correct\na,q,1\n")
+    assert "set member to one of a.csv, b.csv" in ingest("mapping", "--sample", "terms.zip").output
+    assert 'member: "b.csv"' in ingest("mapping", "--sample", "terms.zip", "--member", "b.csv").output

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from services.common.tables import FileUnusableError
+from services.common.tables import FileUnusableError, confined
 from services.ingest.formats.sources import FOLDER, known_sources, recognised, source_named
 from tests.sources.checks import problems_of, read_samples, report_line
 
@@ -141,6 +144,22 @@ def test_a_source_without_a_sign_names_the_one_that_its_samples_are_recognised_a
 def test_a_file_that_is_no_known_export_is_not_recognised(tmp_path, content):
     (tmp_path / "file.csv").write_bytes(content)
     assert recognised(tmp_path / "file.csv") == []
+
+
+def test_a_parquet_file_is_opened_once_to_recognise_it(tmp_path, monkeypatch):
+    columns = ["Anon Student Id", "Problem Hierarchy", "Problem View", "Step Name", "First Transaction Time",
+               "First Attempt", "KC (Rules)"]  # fmt: skip
+    pq.write_table(pa.table({name: ["a"] for name in columns}), tmp_path / "steps.parquet")
+    opened = []
+    open_process = subprocess.Popen
+
+    def counted(*args, **keys):
+        opened.append(args)
+        return open_process(*args, **keys)
+
+    monkeypatch.setattr(confined.subprocess, "Popen", counted)
+    assert [source.name for source in recognised(tmp_path / "steps.parquet")] == ["datashop-steps"]
+    assert len(opened) == 1
 
 
 def test_every_mapping_names_its_source_in_a_short_word():

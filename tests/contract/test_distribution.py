@@ -58,12 +58,13 @@ def environment(wheels, tmp_path_factory):
     return folder
 
 
-def test_the_wheel_of_cairn_holds_the_services_the_topics_and_the_known_sources_and_nothing_else(wheels):
+def test_the_wheel_of_cairn_holds_the_services_the_topics_the_known_sources_and_frameworks_and_nothing_else(wheels):
     names = [name for name in zipfile.ZipFile(wheels["cairn"]).namelist() if ".dist-info/" not in name]
     assert {name.partition("/")[0] for name in names} == {"services"}
     data = {name for name in names if not name.endswith((".py", "/py.typed"))}
-    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "services/ingest/sources").rglob("*") if path.is_file()}
-    assert data == {"services/common/kafka/topics.yaml", *sources}
+    folders = (ROOT / "services/ingest/sources", ROOT / "services/catalog/formats/frameworks/shipped")
+    known = {str(path.relative_to(ROOT)) for folder in folders for path in folder.rglob("*") if path.is_file()}
+    assert data == {"services/common/kafka/topics.yaml", *known}
     assert "services/cli/__init__.py" in names
 
 

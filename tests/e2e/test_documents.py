@@ -26,6 +26,7 @@ PAGES = [
             "files",
             "classes",
             "security",
+            "formats",
             "operations",
             "reliability",
             "science",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,30 @@ def _xapi(path: Path, part: str) -> Reading:
     elif part:
         raise NotAPartError(part)
     return reading_of(rows_of(document, "xapi", 1))
+
+
+def _whole_document(reader: str) -> Read:
+    """A reader of JSON that knows no parts; a file that is no JSON is refused as a whole."""
+
+    def read(path: Path, part: str) -> Reading:
+        if part:
+            raise NotAPartError(part)
+        try:
+            document = document_of(path)
+        except json.JSONDecodeError:
+            return Reading(rejected=[("",)])
+        module = import_module(f"services.ingest.formats.{reader.replace('-', '_')}")
+        return reading_of(module.rows_of(document, reader, 1))
+
+    return read
+
+
+def _qti_results(path: Path, part: str) -> Reading:
+    from services.ingest.formats.qti_results import read_qti_results
+
+    if part:
+        raise NotAPartError(part)
+    return reading_of(read_qti_results(path, "qti-results"))
 
 
 def _openedx(path: Path, part: str) -> Reading:
@@ -79,4 +105,63 @@ def _openedx_bus(path: Path, part: str) -> Reading:
     return reading_of(rows_of_message(headers, value.getvalue(), "openedx", 1))
 
 
-READERS: dict[str, Read] = {"openedx": _openedx, "openedx-bus": _openedx_bus, "xapi": _xapi}
+def _framework(path: Path, _part: str) -> Reading:
+    from services.catalog.formats.frameworks.files import read_frameworks
+    from services.catalog.formats.jsonl import FileUnreadableError
+
+    try:
+        contents = read_frameworks([path])
+    except FileUnreadableError:
+        return Reading(rejected=[("",)])
+    # An ASN document is counted in statements, one of CASE in items and associations.
+    links = contents.links if path.parent.name.startswith("case") else 0
+    return Reading(
+        taken=[
+            *({"code": skill.code} for skill in contents.skills),
+            *({"link": number} for number in range(links)),
+        ],
+        ignored=Counter(each.reason for each in contents.left_out),
+        rejected=[(problem.path,) for problem in contents.problems],
+    )
+
+
+def _lrmi(path: Path, _part: str) -> Reading:
+    from services.catalog.formats.resources.lrmi import read_lrmi
+
+    return _resources(read_lrmi(path.read_bytes()))
+
+
+def _common_cartridge(path: Path, _part: str) -> Reading:
+    from services.catalog.formats.resources.common_cartridge import read_common_cartridge
+
+    return _resources(read_common_cartridge(path, None))
+
+
+def _resources(contents: Any) -> Reading:
+    taken: list[dict[str, Any]] = []
+    for found in contents.resources:
+        resource = found.resource
+        names: dict[str, list[str]] = {"teaches": [], "assesses": []}
+        for alignment in found.alignments:
+            names[alignment.relation].append(alignment.code or alignment.names[0])
+        kept = {name: getattr(resource, name) for name in ("id", "title", "kind", "minutes", "language", "url")}
+        taken.append(kept | names | {"grades": list(resource.grades), "topics": list(resource.topics)})
+    return Reading(
+        taken=taken,
+        ignored=Counter(each.reason for each in contents.left_out),
+        rejected=[(problem.path,) for problem in contents.problems],
+    )
+
+
+READERS: dict[str, Read] = {
+    "asn": _framework,
+    "caliper": _whole_document("caliper"),
+    "case": _framework,
+    "common-cartridge": _common_cartridge,
+    "lrmi": _lrmi,
+    "lti-ags": _whole_document("lti-ags"),
+    "openedx": _openedx,
+    "openedx-bus": _openedx_bus,
+    "qti-results": _qti_results,
+    "xapi": _xapi,
+}

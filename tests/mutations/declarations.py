@@ -1292,4 +1292,29 @@ MUTATIONS = (
         "tests/component/test_restamp.py::test_training_reads_the_events_that_the_fold_of_the_epoch_decodes",
         short=True,
     ),
+    Mutation(
+        "acknowledge a message of Open edX's event bus that was not kept",
+        "An answer is skipped when ingest is away while it is read.",
+        (
+            Edit(
+                "services/ingest/entrypoints/message_agent.py",
+                'cast("Stream[bytes]", stream).noack().events()',
+                "stream.events()",
+            ),
+        ),
+        "tests/integration/test_openedx_bus.py::test_a_message_that_ingest_did_not_take_is_taken_by_the_next_start",
+    ),
+    Mutation(
+        "count a problem with several inputs and its inputs",
+        "One act counts as several.",
+        (
+            Edit(
+                "services/ingest/formats/openedx/problems.py",
+                "        yield scored(problem, _outcome(payload, path), attempt)\n        return\n",
+                "        yield scored(problem, _outcome(payload, path), attempt)\n",
+            ),
+        ),
+        "tests/unit/test_openedx_tracking.py::test_an_answer_becomes_an_assessment_of_the_problem_by_the_users_number",
+        short=True,
+    ),
 )

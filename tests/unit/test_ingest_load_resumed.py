@@ -1,4 +1,4 @@
-"""A load that is interrupted anywhere, and resumed, gives the log of a load that was not."""
+"""A load that is interrupted anywhere and resumed, repeated, or divided, gives the log of one load."""
 
 from __future__ import annotations
 
@@ -48,8 +48,12 @@ class Log:
         return {learner: list(events.items()) for learner, events in self.events.items()}
 
 
-def loaded(folder, content, log, progress, rejected):
-    rows = itertools.islice(with_ordinals(mapped(folder, content, MAPPING)), progress.settled, None)
+def table(lines):
+    return "\n".join(lines) + "\n"
+
+
+def loaded(folder, content, log, progress, rejected, mapping=MAPPING):
+    rows = itertools.islice(with_ordinals(mapped(folder, content, mapping)), progress.settled, None)
     try:
         asyncio.run(
             load(
@@ -70,7 +74,7 @@ def loaded(folder, content, log, progress, rejected):
 @settings(deadline=None)
 def test_the_log_is_the_same_wherever_a_load_was_interrupted(rows, interruptions):
     lines = ["who,q1,q2,q3", *(",".join([f'"{row[0]}"', *row[1:]]) for row in rows)]
-    content = "\n".join(lines) + "\n"
+    content = table(lines)
     with tempfile.TemporaryDirectory() as name:
         folder, whole, parts = Path(name), Log(10**9), Log(0)
         progress, in_one, in_parts = LoadProgress(), [], []
@@ -88,3 +92,32 @@ def test_the_log_is_the_same_wherever_a_load_was_interrupted(rows, interruptions
         # A row may be refused by both loads, but by neither is it forgotten.
         assert set(in_parts) == set(in_one)
         assert not Counter(in_one) - Counter(in_parts)
+
+
+@given(ROWS)
+@settings(deadline=None)
+def test_a_file_that_is_loaded_twice_changes_nothing(rows):
+    content = table(["who,q1,q2,q3", *(",".join([f'"{row[0]}"', *row[1:]]) for row in rows)])
+    with tempfile.TemporaryDirectory() as name:
+        log, once, again = Log(10**9), [], []
+        assert loaded(Path(name), content, log, LoadProgress(), once)
+        first = log.contents()
+        assert loaded(Path(name), content, log, LoadProgress(), again)
+    assert log.contents() == first
+    assert again == once
+
+
+@given(ROWS, st.integers(0, 12))
+@settings(deadline=None)
+def test_a_file_in_two_parts_gives_the_log_of_the_whole(rows, cut):
+    # Times differ: equal rows of two files are one act, as the documents say.
+    lines = [f'"{row[0]}",{",".join(row[1:])},2026-03-02T10:{minute:02}:00Z' for minute, row in enumerate(rows)]
+    header = "who,q1,q2,q3,when"
+    timed = MAPPING | {"columns": {"learner_id": "who", "occurred_at": "when"}}
+    with tempfile.TemporaryDirectory() as name:
+        whole, parts, in_one, in_parts = Log(10**9), Log(10**9), [], []
+        assert loaded(Path(name), table([header, *lines]), whole, LoadProgress(), in_one, timed)
+        for part in (lines[:cut], lines[cut:]):
+            assert loaded(Path(name), table([header, *part]), parts, LoadProgress(), in_parts, timed)
+    assert parts.contents() == whole.contents()
+    assert len(in_parts) == len(in_one)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 
 import pytest
@@ -34,6 +35,14 @@ def read(tmp_path):
 def test_a_constant_may_be_the_name_of_the_file(read, name, activity):
     (row,) = read("who,points\na,7\n", SCORE | {"constants": {"activity": "{file}"}}, name)
     assert row.submission.body.activity == activity
+
+
+def test_a_name_that_is_no_text_makes_no_field(read):
+    name = os.fsdecode(b"Br\xfcche.csv")
+    with pytest.raises(FileUnusableError, match=r"the name of .*Br\ufffdche.csv is not UTF-8.*: rename the file"):
+        read("who,points\na,7\n", SCORE | {"constants": {"activity": "{file}"}}, name)
+    (row,) = read("who,points\na,7\n", SCORE | {"constants": {"activity": "fractions"}}, name)
+    assert row.submission.body.activity == "fractions"
 
 
 def test_a_field_of_an_unpivoted_column_may_be_a_text_with_its_groups_and_the_file(read):

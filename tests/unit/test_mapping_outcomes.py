@@ -132,6 +132,8 @@ def test_points_without_a_maximum_in_their_row_are_a_problem(tmp_path):
         (".", None, "1e3", 1000.0),
         (",", None, "1,5e2", 150.0),
         (".", None, ".5", 0.5),
+        (".", None, "1_0", None),
+        (",", None, "1_0", None),
     ],
 )
 def test_thousands_and_decimals_are_never_confused(read, decimal, thousands, text, number):

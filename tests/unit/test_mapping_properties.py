@@ -41,6 +41,7 @@ FIELDS = st.sampled_from(list(Columns.model_fields))
 NAME_OR_NAMES = st.sampled_from(NAMES) | st.lists(st.sampled_from(NAMES), max_size=3)
 ANY_KEYS = {
     "constants": st.dictionaries(FIELDS, CELLS, max_size=2),
+    "optional": NAME_OR_NAMES,
     "keep": st.lists(FILTERS, max_size=2),
     "drop": st.lists(FILTERS, max_size=2),
     "unpivot": st.lists(

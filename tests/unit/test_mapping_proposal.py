@@ -1,5 +1,4 @@
 import csv
-import re
 from datetime import UTC, datetime
 from io import StringIO
 from itertools import pairwise
@@ -19,32 +18,14 @@ from services.ingest.formats.mapping.model import OPEN, parse_mapping
 from services.ingest.formats.proposal import propose_mapping
 from services.ingest.formats.proposal.profile import sampled
 from services.ingest.formats.proposal.times import time_format_of
+from tests.proposals import proposer, questions, unused
 
 _FROM, _TO = datetime(1990, 1, 1), datetime(2060, 1, 1)  # noqa: DTZ001 - times as a file has them.
 
 
 @pytest.fixture
 def propose(tmp_path):
-    """Proposes for a table of text; returns the text of the proposal and its content."""
-
-    def proposed(table, *, source="s", name="table.csv", encoding="utf-8"):
-        path = tmp_path / name
-        path.write_bytes(table.encode(encoding))
-        text = propose_mapping(path, source)
-        return text, yaml.safe_load(text)
-
-    return proposed
-
-
-def questions(text):
-    """The question of each key that is open."""
-    return dict(re.findall(rf"^ *(\w+): .*?{OPEN}.*?  # (.*)$", text, re.MULTILINE))
-
-
-def unused(text):
-    """Why each column is not used."""
-    lines = text.partition("# not used:\n")[2].splitlines()
-    return dict(line.removeprefix("#  ").partition(": ")[::2] for line in lines)
+    return proposer(tmp_path)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "utf-16"])
@@ -76,6 +57,12 @@ class TestLearners:
         text, mapping = propose("Student,Email,SIS ID,Quiz,Score,Out Of\nLovelace Ada,ada@x.org,s-1,q,1,2\n")
         assert mapping["columns"]["learner_id"] == "SIS ID"
         assert unused(text) == {"Student": "seems to hold names of people", "Email": "holds e-mail addresses"}
+
+    def test_an_address_is_the_id_only_where_there_is_no_other(self, propose):
+        _, mapping = propose("Email,District Student ID,Quiz,Score,Out Of\na@x.org,0042,q,1,2\nb@x.org,0043,q,1,2\n")
+        assert mapping["columns"]["learner_id"] == "District Student ID"
+        _, mapping = propose("Email,Quiz,Score,Out Of\na@x.org,q,1,2\nb@x.org,q,1,2\n")
+        assert mapping["columns"]["learner_id"] == "Email"
 
     def test_names_of_people_are_never_taken_for_ids(self, propose):
         text, mapping = propose('Student,Quiz,Score,Max\n"Lovelace, Ada",q,1,2\n"Byron, Ben",q,2,2\n')
@@ -146,6 +133,32 @@ class TestOutcomes:
         _, mapping = propose("Student ID;Quiz;Score;Max\na;q;3,5;4\nb;q;4;4\n")
         assert mapping["decimal"] == ","
 
+    def test_a_comma_that_may_separate_thousands_or_decimals_is_a_question(self, propose):
+        text, mapping = propose('Student ID,Quiz,Score,Max\na,q,"1,250","2,000"\nb,q,900,"2,000"\n')
+        assert mapping["decimal"] == OPEN
+        assert questions(text)["decimal"].startswith("does 1,250 mean 1250 ")
+
+    @pytest.mark.parametrize(
+        ("cell", "found"), [("1,250.5", {"thousands": ","}), ("1.250,5", {"decimal": ","}), ("12,5", {"decimal": ","})]
+    )
+    def test_a_number_with_both_signs_or_another_group_tells_thousands_from_decimals(self, propose, cell, found):
+        _, mapping = propose(f'Student ID,Quiz,Score,Max\na,q,"1,250","2,000"\nb,q,"{cell}","2,000"\n')
+        assert {key: mapping[key] for key in ("decimal", "thousands") if key in mapping} == found
+
+    def test_percentages_of_which_none_is_over_one_are_a_question(self, propose):
+        text, mapping = propose("Student ID,Quiz,Percent\na,q,0.85\nb,q,1\nc,q,-\n")
+        assert mapping["scale"] == OPEN
+        assert questions(text)["scale"].startswith("does 0.85 mean 85 % ")
+        assert propose("Student ID,Quiz,Percent\na,q,0.85\nb,q,71\n")[1]["scale"] == "percent"
+
+    def test_a_column_that_is_called_a_score_and_holds_other_cells_is_named(self, propose):
+        text, _ = propose("Student ID,Quiz,Score,Max\na,q,absent,4\nb,q,late,4\nc,q,3,4\n")
+        assert unused(text) == {"Score": "is called like outcomes, but not all cells are: absent, late, 3"}
+
+    def test_the_least_of_a_scaled_score_is_a_question(self, propose):
+        text, _ = propose("Student ID,Test,Scale Score,Max Score\na,t,201,350\n")
+        assert "rarely starts at 0" in questions(text)["score_min"]
+
     def test_marks_are_a_question(self, propose):
         text, _ = propose("Student ID,Quiz,Score,Max\na,q,*90,100\nb,q,80,100\n")
         assert questions(text)["marks"] == "what does *90 mean? list the signs that mean nothing: *"
@@ -153,60 +166,6 @@ class TestOutcomes:
     def test_work_that_nobody_scored_does_not_hide_the_scores(self, propose):
         _, mapping = propose("Student ID,Quiz,Score,Max\na,q,EX,4\nb,q,-,4\nc,q,3,4\n")
         assert mapping["columns"]["score"] == "Score"
-
-
-class TestWide:
-    def test_questions_with_their_maximum_become_rows(self, propose):
-        _, mapping = propose('ID number,Grade/10.00,"Q. 1 /5.00","Q. 2 /5.00"\n1,7.50,5.00,2.50\n2,-,-,-\n')
-        (entry,) = mapping["unpivot"]
-        found = [re.search(entry["columns"], name) for name in ("Q. 1 /5.00", "Q. 2 /5.00", "Grade/10.00")]
-        assert [match and match.groupdict() for match in found] == [
-            {"item": "Q. 1", "score_max": "5.00"},
-            {"item": "Q. 2", "score_max": "5.00"},
-            None,
-        ]
-        assert entry["value"] == "score"
-
-    def test_of_points_and_percentages_those_that_say_their_scale_are_taken(self, propose):
-        text, mapping = propose("ID number,Test A (Real),Test A (Percentage),Course total (Real)\n1,8.50,85.00 %,8.5\n")
-        (entry,) = mapping["unpivot"]
-        assert re.search(entry["columns"], "Test A (Percentage)")["activity"] == "Test A"
-        assert mapping["scale"] == "percent"
-        assert "Course total (Real)" in unused(text)
-
-    def test_a_score_next_to_its_skill_becomes_a_row(self, propose):
-        table = "pupil,test,goal_a,goal_a_pct,goal_b,goal_b_pct\ng,t,fractions,80,algebra,20\n"
-        _, mapping = propose(table)
-        (entry,) = mapping["unpivot"]
-        about = re.search(entry["columns"], "goal_b_pct").groupdict()
-        assert {field: name.format(**about) for field, name in entry["with"].items()} == {"skills": "goal_b"}
-        assert mapping["scale"] == "percent"
-
-    def test_columns_of_numbers_become_rows_where_none_is_called_score(self, propose):
-        text, mapping = propose("Student ID,Week 1,Week 2,Average\na,3,4,3.5\nb,1,2,1.5\n")
-        (entry,) = mapping["unpivot"]
-        assert [bool(re.search(entry["columns"], name)) for name in ("Week 1", "Week 2", "Average")] == [
-            True,
-            True,
-            False,
-        ]
-        assert "Average" in unused(text)
-
-    def test_quizzes_with_their_maximum_are_columns_of_points_also_with_a_decimal_comma(self, propose):
-        _, mapping = propose("Student ID;Quiz 1 /10;Quiz 2 /20\na;7,5;EX\nb;10;12,5\n")
-        (entry,) = mapping["unpivot"]
-        assert [bool(re.search(entry["columns"], name)) for name in ("Quiz 1 /10", "Quiz 2 /20")] == [True, True]
-        assert (mapping["decimal"], "activity" in mapping["columns"]) == (",", False)
-
-    def test_a_row_of_maximums_is_taken_as_such(self, propose):
-        table = "Student,ID,Work (4471),Work (4472)\nPoints Possible,,10,20\nAda Lovelace,1,9,18\n"
-        _, mapping = propose(table)
-        assert mapping["maximum_row"] == {"column": "Student", "is": ["Points Possible"]}
-        assert {"score_max", "drop"} & mapping.keys() == set()
-
-    def test_rows_that_are_no_learners_work_are_left_out(self, propose):
-        _, mapping = propose("Name,ID number,Q1 /5,Q2 /5\nAda Lovelace,1,2,3\nOverall average,,2,3\n")
-        assert mapping["drop"] == [{"column": "Name", "is": ["Overall average"]}]
 
 
 class TestTimes:
@@ -253,6 +212,23 @@ class TestTimes:
         text, _ = propose("Student ID,Item,Correct,Date\na,q,1,2026-03-02T09:00:00Z\n")
         assert "time_zone" not in questions(text)
 
+    def test_a_column_of_zones_says_where_times_were_recorded(self, propose):
+        table = "Student ID,Item,Correct,Date,Time Zone\na,q,1,2026-03-02 09:00:00,US/Eastern\n"
+        text, mapping = propose(table)
+        assert mapping["columns"]["time_zone"] == "Time Zone"
+        assert "time_zone" not in questions(text)
+        assert "time_zone" in questions(propose(table.replace("US/Eastern", "local"))[0])
+
+    @pytest.mark.parametrize("name", ["Due Date", "Date of Birth", "DOB", "Last login"])
+    def test_a_time_at_which_nobody_answered_is_not_taken(self, propose, name):
+        text, mapping = propose(f"Student ID,Item,Correct,{name}\na,q,1,2026-03-02\n")
+        assert "occurred_at" not in mapping["columns"]
+        assert unused(text) == {name: "holds times, but by its name not those when the learner acted"}
+
+    def test_a_column_that_is_called_a_time_and_holds_others_is_named(self, propose):
+        text, _ = propose("Student ID,Item,Correct,Date\na,q,1,2026-02-30T00:00:00Z\n")
+        assert unused(text) == {"Date": "is called like times, but not all cells are: 2026-02-30T00:00:00Z"}
+
     def test_the_abbreviation_of_a_zone_does_not_say_which_zone_it_is(self, propose):
         text, mapping = propose("Student ID,Item,Correct,Date\na,q,1,2026/03/02 2:15:07 PM EST\n")
         assert mapping["date_format"] == "%Y/%m/%d %I:%M:%S %p %Z"
@@ -269,6 +245,11 @@ class TestColumns:
     def test_a_column_whose_name_is_there_twice_is_named_with_its_number(self, propose):
         _, mapping = propose("Student ID,Item,Correct,KC,KC\na,q,1,add,carry\n")
         assert mapping["columns"]["skills"] == "KC#1"
+
+    def test_a_column_that_is_called_like_a_question_is_named_by_its_place(self, propose, tmp_path):
+        _, mapping = propose(f"Student ID,Quiz,Score,Out Of,{OPEN}\na,q,1,2,\nb,q,1,2,deleted\n")
+        assert mapping["drop"] == [{"column": "#5", "is": ["deleted"]}]
+        parse_mapping(mapping, tmp_path)
 
     def test_the_most_exact_name_wins(self, propose):
         _, mapping = propose("studentSourcedId,lineItemSourcedId,score,outOf\na,li,3,4\n")
@@ -297,7 +278,20 @@ class TestColumns:
 
     def test_what_is_missing_is_asked_for(self, propose):
         text, _ = propose("colour,size\nred,1\n")
-        assert set(questions(text)) == {"learner_id", "score", "activity"}
+        assert set(questions(text)) == {"learner_id", "score", "score_max", "activity"}
+
+    def test_rows_that_cannot_be_read_are_counted_and_the_first_is_named(self, propose):
+        text, _ = propose("Student ID,Item,Correct\na,q,1\nb,q\nc,q,0,x,y\n")
+        assert "# rows that cannot be read with this layout: 2; the first: line 3 has 2 columns" in text
+        with pytest.raises(
+            FileUnusableError, match="has no row below its header that can be read: line 2 has 2 columns"
+        ):
+            propose("Student ID,Item,Correct\na,q\n")
+
+    def test_ids_of_events_that_come_twice_are_not_taken_for_such(self, propose):
+        text, mapping = propose("Response ID,Student ID,Item,Correct\nr1,a,q,1\nr1,b,q,0\n")
+        assert "event_id" not in mapping["columns"]
+        assert unused(text) == {"Response ID": "is called like an id of each row, but is not another one in every row"}
 
     def test_a_table_without_rows_is_refused(self, propose):
         with pytest.raises(FileUnusableError, match="has no rows below its header"):

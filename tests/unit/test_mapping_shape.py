@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.common.tables import FileUnusableError
+from services.ingest.application.ports import Row, UnreadableRow
 from services.ingest.domain.outcome import Score
 from services.ingest.formats import Format, read_events
 from services.ingest.formats.mapping.model import parse_mapping
@@ -207,7 +208,6 @@ class TestJoin:
     @pytest.mark.parametrize(
         ("items", "keys", "words"),
         [
-            ("id;title;max\n1;a;1\n1;b;2\n", {}, "line 3 of .*items.csv has the key '1' of line 2"),
             ("id;title;max\n1;a\n", {}, "line 2 of .*items.csv has 2 columns, the header 3"),
             ("id;title\n", {}, "items.csv lacks the column max of join; it has id, title"),
             (ITEMS, {"by": {"it": "id"}}, "lacks the columns it of the mapping"),
@@ -222,6 +222,35 @@ class TestJoin:
         with pytest.raises(FileUnusableError, match=words):
             read("student,item,score\na,1,7\n", items, **keys)
 
+    def test_rows_of_one_key_that_say_the_same_are_one(self, read):
+        (found,) = submissions(read("student,item,score\na,1,7\n", "id;title;max\n1;Quiz;10\n1;Quiz;10\n"))
+        assert (found.body.activity, found.body.outcome) == ("Quiz", Score(7.0, 0.0, 10.0))
+
+    def test_a_key_on_which_rows_contradict_each_other_is_a_problem_of_the_rows_that_have_it(self, read):
+        items = "id;title;max\n1;a;1\n1;b;2\n1;a;1\n2;c;9\n3;d;1\n3;e;1\n"
+        rows = read("student,item,score\na,1,1\na,2,7\nb,1,0\n", items, absent="leave_out")
+        said = (
+            "is '1', which items.csv has in the lines 2 and 3 with another title, max: keep one of them, or join by "
+            "more columns"
+        )
+        assert problems(rows) == [(2, "item", said), (4, "item", said)]
+        assert [type(row) for row in rows] == [UnreadableRow, Row, UnreadableRow]
+
+    def test_rows_of_one_key_that_differ_in_skills_give_the_key_all_of_them(self, tmp_path):
+        (tmp_path / "items.csv").write_text("id,kc,max\n1,t;s,9\n1,NA,9\n1,,9\n1,u;t,9\n2,s,9\n")
+        mapping = {
+            "columns": {"learner_id": "who", "item": "id", "score": "got", "skills": "kc", "score_max": "max"},
+            "join": [{"file": "items.csv", "by": {"id": "id"}, "take": ["kc", "max"]}],
+        }
+        content = "who,id,got\na,1,7\na,2,7\n"
+        assert [each.body.skills for each in submissions(mapped(tmp_path, content, mapping))] == [
+            ("t", "s", "u"),
+            ("s",),
+        ]
+        # A column that also says which rows count has one value.
+        kept = mapping | {"keep": [{"column": "kc", "matches": "s"}]}
+        assert [line for line, *_ in problems(mapped(tmp_path, content, kept))] == [2]
+
     def test_a_companion_may_have_the_key_of_the_next_one_and_a_filter_may_see_it(self, tmp_path):
         (tmp_path / "users.csv").write_text("id,school\nu1,s1\nu2,s2\n")
         (tmp_path / "schools.csv").write_text("sid,zone\ns1,test\ns2,live\n")
@@ -235,6 +264,49 @@ class TestJoin:
         rows = mapped(tmp_path, "who,quiz,got\nu1,q,1\nu2,q,1\nnobody,draft,1\n", mapping)
         assert [each.learner_id for each in submissions(rows)] == ["u2"]
         assert reasons(rows) == [(2, "drop 1 (zone)"), (4, "drop 2 (quiz)")]
+
+
+MAY_LACK = {
+    "columns": {"learner_id": "who", "item": "quiz", "score": "got", "attempt": "try", "skills": ["kc", "kc2"]},
+    "optional": ["try", "kc2"],
+    "score_max": 9,
+}
+
+
+class TestOptional:
+    def test_a_table_may_lack_optional_columns_and_its_cells_may_be_empty(self, tmp_path):
+        (without,) = submissions(mapped(tmp_path, "who,quiz,got,kc\na,q,1,s\n", MAY_LACK))
+        first, second = submissions(mapped(tmp_path, "kc2,who,quiz,got,try,kc\nt,a,q,1,2,s\n,a,q,1,,s\n", MAY_LACK))
+        assert (without.body.attempt, without.body.skills) == (None, ("s",))
+        assert (first.body.attempt, first.body.skills) == (2, ("s", "t"))
+        assert second == without
+
+    def test_no_other_column_may_be_missing(self, tmp_path):
+        with pytest.raises(FileUnusableError, match="lacks the columns quiz of the mapping"):
+            mapped(tmp_path, "who,got,kc\na,1,s\n", MAY_LACK)
+
+    def test_a_companion_may_lack_none_but_may_bring_one(self, tmp_path):
+        (tmp_path / "tries.csv").write_text("id,try\na,3\n")
+        join = {"join": [{"file": "tries.csv", "by": {"who": "id"}, "take": ["try"]}]}
+        (found,) = submissions(mapped(tmp_path, "who,quiz,got,kc\na,q,1,s\n", MAY_LACK | join))
+        assert found.body.attempt == 3
+
+    @pytest.mark.parametrize(
+        ("columns", "optional", "words"),
+        [
+            ({"learner_id": "who", "score": "got"}, "try", "optional names 'try', which columns does not"),
+            ({"learner_id": "who", "score": "got"}, "who", "no row can be read without its learner_id"),
+            ({"learner_id": "who", "score": "got"}, ["got"], "no row can be read without its score"),
+            (
+                {"learner_id": "who", "score": "got", "occurred_at": ["day", "hour"]},
+                "hour",
+                "no row can be read without its occurred_at",
+            ),
+        ],
+    )
+    def test_what_an_event_needs_cannot_be_optional(self, tmp_path, columns, optional, words):
+        with pytest.raises(FileUnusableError, match=words):
+            mapped(tmp_path, "who,got\na,1\n", {"columns": columns, "optional": optional, "score_max": 9})
 
 
 def test_a_problem_row_shows_every_cell_under_a_name_of_its_own(tmp_path):

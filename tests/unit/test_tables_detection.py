@@ -70,6 +70,13 @@ class TestHeader:
         assert layout == {"header": 0}
         assert "line 1 has values such as '4711'" in evidence
 
+    def test_columns_without_a_name_do_not_hide_it(self, detect):
+        assert detect(",pupil,,quiz,,mark\n0,a,x,q1,y,3\n1,b,x,q1,y,4\n2,c,x,q1,y,4\n")[0] == {}
+
+    def test_labels_above_it_are_not_taken_for_it_however_many_they_are(self, detect):
+        labels = "Teacher:,Hill\nClass:,3b\nAssignment Name:,Area\nPoints Possible:,20\nDue:,4 March\n"
+        assert detect(labels + "\nNum,Name,Score\n1,Ann,3\n2,Ben,4\n")[0] == {"header": 7}
+
     def test_the_first_rows_of_data_are_no_second_header(self, detect):
         assert detect("name,,class\nAnn,x,x\nBen,y,x\nCid,z,z\n")[0] == {}
 

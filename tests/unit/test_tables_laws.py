@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from services.common.tables import DamagedRow, FileUnusableError, Layout, TableRow, open_table
 from services.common.tables.detection import detected_layout
-from tests.workbooks import row, text, write_xlsx
+from tests.workbooks import row, text, write_ods, write_xls, write_xlsx
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".zip", ".xlsx", ".xls", ".ods", ".parquet", "")
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-7", "cp1252", "gbk", "shift_jis",
@@ -100,7 +100,15 @@ def intact(tmp_path_factory):
     compressed = folder / "table.csv.gz"
     compressed.write_bytes(gzip.compress(b"a,b\n1,2\n" * 20))
     sheet = (row(1, text("A1", "a"), text("B1", "b")), row(2, text("A2", "1")))
-    return [parquet, packed, compressed, write_xlsx(folder / "table.xlsx", {"A": sheet})]
+    cell = '<table:table-cell office:value-type="string"><text:p>a</text:p></table:table-cell>'
+    return [
+        parquet,
+        packed,
+        compressed,
+        write_xlsx(folder / "table.xlsx", {"A": sheet}),
+        write_xls(folder / "table.xls", [("a", "b"), ("1", 2.5)]),
+        write_ods(folder / "table.ods", f"<table:table-row>{cell}</table:table-row>" * 2),
+    ]
 
 
 @settings(deadline=None, max_examples=40)

@@ -1,6 +1,7 @@
 """Text is read as its layout says, whatever its delimiter, quote, encoding and line ends; contradictions are named."""
 
 import gzip
+import os
 import subprocess
 import sys
 
@@ -308,3 +309,9 @@ print(*{"pyarrow", "python_calamine", "charset_normalizer", "numpy"} & {*sys.mod
 """
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.split() == []
+
+
+def test_a_pipe_is_refused_with_the_remedy_instead_of_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(FileUnusableError, match=r"pipe.csv is a pipe or a device.*: save it to a file first"):
+        open_table(tmp_path / "pipe.csv")

@@ -6,7 +6,7 @@ import pytest
 
 from services.common.tables import DamagedRow, FileUnusableError, Layout, TableRow, open_table
 from services.common.tables.lines import LINE_BYTES_MAX
-from tests.workbooks import number, row, text, write_ods, write_xlsx
+from tests.workbooks import number, row, text, write_ods, write_xls, write_xlsx
 
 # The 4th of March 2026 is day 46085 of Excel's calendar: 1 January 2026 is day 46023.
 _DAY = 46085
@@ -94,6 +94,12 @@ class TestSheets:
     def test_the_only_one_with_cells_needs_no_name(self, tmp_path):
         assert read(write_xlsx(tmp_path / "marks.xlsx", {"Empty": (), "Marks": _MARKS}))[0] == ("pupil", "mark", "day")
 
+    def test_a_hidden_one_is_read_where_it_is_named(self, tmp_path):
+        codes = (row(1, text("A1", "code")), row(2, text("A2", "x")))
+        path = write_xlsx(tmp_path / "marks.xlsx", {"Codes": codes, "Marks": _MARKS}, hidden=["Codes"])
+        assert read(path)[0] == ("pupil", "mark", "day")
+        assert read(path, sheet="Codes")[0] == ("code",)
+
     def test_none_with_cells_is_an_error(self, tmp_path):
         with pytest.raises(FileUnusableError, match=r"has no sheet with cells"):
             read(write_xlsx(tmp_path / "marks.xlsx", {"Empty": ()}))
@@ -122,6 +128,15 @@ def test_a_damaged_workbook_is_named(tmp_path):
     with pytest.raises(
         FileUnusableError, match=r"marks.xlsx cannot be read as a workbook .*: save it again, or as CSV"
     ):
+        read(path)
+
+
+def test_an_old_workbook_is_read_and_named_where_it_is_damaged(tmp_path):
+    path = write_xls(tmp_path / "marks.xls", [("pupil", "mark"), ("Zoë", 7.5)])
+    assert read(path)[1] == [TableRow(2, ("Zoë", 7.5))]
+    # The library takes for granted that the directory, which begins after two sectors, is there.
+    path.write_bytes(path.read_bytes()[:1064])
+    with pytest.raises(FileUnusableError, match=r"marks.xls cannot be read as a workbook .*: save it again, or as CSV"):
         read(path)
 
 

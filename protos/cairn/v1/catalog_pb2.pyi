@@ -354,6 +354,8 @@ class Skill(_message.Message):
     PREREQUISITES_FIELD_NUMBER: _builtins.int
     GRADES_FIELD_NUMBER: _builtins.int
     IMPORTANCE_FIELD_NUMBER: _builtins.int
+    EQUIVALENTS_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The owner's id of the skill, at most 256 characters, no control characters."""
     framework: _builtins.str
@@ -364,6 +366,8 @@ class Skill(_message.Message):
     """What a learner who has mastered it can do; at most 4,096 characters."""
     importance: _builtins.float
     """How much it matters to the tenant, from 0 to 1. Absent: 1."""
+    parent: _builtins.str
+    """Id of what it is a part of in its framework; the catalog need not have it."""
     @_builtins.property
     def prerequisites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Ids of the skills to master first; at most 64, each once, no cycles."""
@@ -371,6 +375,12 @@ class Skill(_message.Message):
     @_builtins.property
     def grades(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Grades it is taught in, each `PK`, `K` or `1` to `12`. Empty: any."""
+
+    @_builtins.property
+    def equivalents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The same skill in other frameworks: ids of skills, or other names that the same skill has elsewhere, such as a URI; at
+        most 64, each once. The catalog need not have them. Skills that share a name are the same skill, in both directions.
+        """
 
     def __init__(
         self,
@@ -382,10 +392,12 @@ class Skill(_message.Message):
         prerequisites: _abc.Iterable[_builtins.str] | None = ...,
         grades: _abc.Iterable[_builtins.str] | None = ...,
         importance: _builtins.float | None = ...,
+        equivalents: _abc.Iterable[_builtins.str] | None = ...,
+        parent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_importance", b"_importance", "importance", b"importance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_importance", b"_importance", "code", b"code", "framework", b"framework", "grades", b"grades", "id", b"id", "importance", b"importance", "prerequisites", b"prerequisites", "statement", b"statement"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_importance", b"_importance", "code", b"code", "equivalents", b"equivalents", "framework", b"framework", "grades", b"grades", "id", b"id", "importance", b"importance", "parent", b"parent", "prerequisites", b"prerequisites", "statement", b"statement"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__importance: _TypeAlias = _typing.Literal["importance"]  # noqa: Y015
     _WhichOneofArgType__importance: _TypeAlias = _typing.Literal["_importance", b"_importance"]  # noqa: Y015

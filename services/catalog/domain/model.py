@@ -57,6 +57,8 @@ class Skill:
         prerequisites: ids of the skills to have first.
         grades: grades it is taught in; empty: any.
         importance: its importance to the tenant, from 0 to 1; None counts as 1.
+        equivalents: other names of the same skill: ids in other frameworks, URIs; the catalog need not have them.
+        parent: id of what it is a part of in its framework; the catalog need not have it.
     """
 
     id: str
@@ -66,6 +68,8 @@ class Skill:
     prerequisites: tuple[str, ...] = ()
     grades: tuple[str, ...] = ()
     importance: float | None = None
+    equivalents: tuple[str, ...] = ()
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,8 @@ class _SkillLine(_Line):
     prerequisites: list[str] = []
     grades: list[str] = []
     importance: float | None = None
+    equivalents: list[str] = []
+    parent: str = ""
 
     def record(self) -> Skill:
         return Skill(
@@ -96,6 +98,8 @@ class _SkillLine(_Line):
             prerequisites=tuple(self.prerequisites),
             grades=tuple(self.grades),
             importance=self.importance,
+            equivalents=tuple(self.equivalents),
+            parent=self.parent,
         )
 
 

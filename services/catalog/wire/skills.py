@@ -16,6 +16,8 @@ def skill_from_proto(message: catalog_pb2.Skill) -> Skill:
         prerequisites=tuple(message.prerequisites),
         grades=tuple(message.grades),
         importance=message.importance if message.HasField("importance") else None,
+        equivalents=tuple(message.equivalents),
+        parent=message.parent,
     )
 
 
@@ -29,4 +31,6 @@ def skill_to_proto(skill: Skill) -> catalog_pb2.Skill:
         prerequisites=skill.prerequisites,
         grades=skill.grades,
         importance=skill.importance,
+        equivalents=skill.equivalents,
+        parent=skill.parent,
     )

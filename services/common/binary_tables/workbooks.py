@@ -28,33 +28,44 @@ def batches_of_sheet(request: Request) -> Iterator[Batch]:
     """
     try:
         with Path(request.path).open("rb") as file:
-            if _is_encrypted(file):
-                raise RefusedError("is protected with a password: save it without one")
+            _check_readable(file)
             workbook = calamine.CalamineWorkbook.from_filelike(file)
-        sheet = _sheet_of(workbook, request.sheet)
+        yield from _batches(_sheet_of(workbook, request.sheet), request.cell_bytes_max)
     except calamine.PasswordError as error:
         raise RefusedError("is protected with a password: save it without one") from error
     except (calamine.CalamineError, OSError, ValueError) as error:
-        raise RefusedError(f"cannot be read as a workbook ({_sentence(error)}): save it again, or as CSV") from error
-    yield from _batches(sheet, request.cell_bytes_max)
+        raise _damaged(error) from error
+    except BaseException as error:
+        # What a damaged .xls makes the library raise is no Exception, and its class has no module to be imported from.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise _damaged(error) from error
 
 
-def _is_encrypted(file: IO[bytes]) -> bool:
-    """Whether it is an Office file in the container of an encrypted one, which the library takes for no workbook."""
+def _damaged(error: BaseException) -> RefusedError:
+    return RefusedError(f"cannot be read as a workbook ({_sentence(error)}): save it again, or as CSV")
+
+
+def _check_readable(file: IO[bytes]) -> None:
+    """Refuse an Office file in the container of an encrypted one, which the library takes for no workbook."""
     begin = file.read(len(_OLE_MAGIC))
     content = file.read() if begin == _OLE_MAGIC else b""
     file.seek(0)
-    return "EncryptedPackage".encode("utf-16-le") in content
+    if "EncryptedPackage".encode("utf-16-le") in content:
+        raise RefusedError("is protected with a password: save it without one")
 
 
 def _sheet_of(workbook: calamine.CalamineWorkbook, name: str | None) -> calamine.CalamineSheet:
-    names = [sheet.name for sheet in workbook.sheets_metadata if sheet.typ == calamine.SheetTypeEnum.WorkSheet]
+    sheets = [sheet for sheet in workbook.sheets_metadata if sheet.typ == calamine.SheetTypeEnum.WorkSheet]
+    names = [sheet.name for sheet in sheets]
     if name is not None:
         if name not in names:
             raise RefusedError(f"has no sheet {name!r}: set sheet to one of {_listed(names)}")
         return workbook.get_sheet_by_name(name)
     filled: calamine.CalamineSheet | None = None
-    for each in names:
+    # Hidden sheets hold lists for menus and lookups; one of them counts only where it is named, or alone.
+    shown = [sheet.name for sheet in sheets if sheet.visible == calamine.SheetVisibleEnum.Visible]
+    for each in shown or names:
         sheet = workbook.get_sheet_by_name(each)
         if sheet.end is None:
             continue

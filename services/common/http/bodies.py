@@ -17,6 +17,7 @@ from services.common.rpc.statuses import FieldViolation, ended
 # Of a request that is refused on its headers: a client that still sends may not see an answer before it has sent all.
 _DISCARDED_BYTES_MAX = 65_536
 _DISCARDED_WITHIN_S = 1.0
+_LENGTH_DIGITS_MAX = 20
 _GZIP = 16 + zlib.MAX_WBITS
 # As many as a gRPC request may have fields. Decoding them takes about a tenth of a second, in which nothing else runs.
 _VALUES_MAX = 400_000
@@ -47,8 +48,9 @@ async def read_body(request: Request, limits: BodyLimits) -> bytes:
         problem = f"is {coding[:40]!r}: send gzip, or no encoding"
         raise invalid_request([FieldViolation("Content-Encoding", problem)], reason="encoding", http_status=415)
     announced = request.headers.get("content-length", "0")
-    if announced.isdecimal() and int(announced) > limits.bytes_max:
-        raise _too_large(f"is {announced}", limits.bytes_max, field="Content-Length")
+    # Python converts no text of thousands of digits.
+    if announced.isdecimal() and (len(announced) > _LENGTH_DIGITS_MAX or int(announced) > limits.bytes_max):
+        raise _too_large(f"is {announced[:_LENGTH_DIGITS_MAX]}", limits.bytes_max, field="Content-Length")
     body = bytearray()
     try:
         async with asyncio.timeout(limits.timeout_s):

@@ -31,6 +31,7 @@ _NUMBER_OR_DATE = re.compile(r"[-+]?[0-9]+([.,:/ -][0-9]+)*( ?%)?")
 _ROWS = 200
 _HEADER_FILLED_SHARE = 0.6
 _VALUES_SHARE = 0.25
+_LABELLED_CELLS = 2
 
 _Row = tuple[int, Sequence[Cell]]
 """The line where a row starts, from 1, and its cells."""
@@ -61,11 +62,11 @@ def detected_layout(path: Path, member: str | None = None, sheet: str | None = N
         FileUnusableError: when it cannot be read, or holds several tables and none is named.
     """
     source = source_of(path, member)
-    found: dict[str, Any] = {} if source.member is None else {"member": source.member}
+    named = {"member": source.member, "sheet": sheet}
+    found: dict[str, Any] = {key: name for key, name in named.items() if name is not None}
     kind = source.kind()
     evidence: list[str] = []
     if kind is FileKind.WORKBOOK:
-        found |= {} if sheet is None else {"sheet": sheet}
         table = open_workbook(source, Layout(header=0, **found), lambda _: None)
         rows = [(row.line, row.cells or ()) for row in islice(table.rows(()), _ROWS)]
         found |= _header(rows, evidence)
@@ -146,12 +147,22 @@ def _header(rows: Sequence[_Row], evidence: list[str], first: int = 1) -> dict[s
         first: the line of a header that nobody has to name.
     """
     usual = median(map(_filled, rows)) if rows else 0
-    number = next((number for number, row in enumerate(rows) if _filled(row) >= usual * _HEADER_FILLED_SHARE), None)
+    number = next(
+        (
+            number
+            for number, row in enumerate(rows)
+            if _filled(row) >= usual * _HEADER_FILLED_SHARE and not _is_labelled(row)
+        ),
+        None,
+    )
     if number is None:
         return {}
+    if _has_values(rows[number]) and number and _are_names(rows[number - 1]):
+        # Some columns have no name.
+        number -= 1
     line, cells = rows[number]
-    values = [cell for cell in cells if _is_value(cell)]
-    if values and len(values) >= _filled(rows[number]) * _VALUES_SHARE:
+    if _has_values(rows[number]):
+        values = [cell for cell in cells if _is_value(cell)]
         evidence.append(f"line {line} has values such as {str(values[0])!r}: there seems to be no header")
         return {"header": 0}
     for upper in (number - 1, number):
@@ -183,6 +194,23 @@ def _are_header(pair: Sequence[_Row], below: Sequence[_Row]) -> bool:
 
 def _filled(row: _Row) -> int:
     return sum(not is_empty(cell) for cell in row[1])
+
+
+def _has_values(row: _Row) -> bool:
+    return sum(map(_is_value, row[1])) >= max(1, _filled(row) * _VALUES_SHARE)
+
+
+def _is_labelled(row: _Row) -> bool:
+    """Whether it is a line above a table such as `Class:, 3b`."""
+    first = next((cell for cell in row[1] if not is_empty(cell)), None)
+    return isinstance(first, str) and first.rstrip().endswith(":") and _filled(row) <= _LABELLED_CELLS
+
+
+def _are_names(row: _Row) -> bool:
+    """Whether it has several texts, all different, and no label."""
+    texts = [cell for cell in row[1] if not is_empty(cell)]
+    different = len({str(text) for text in texts}) == len(texts) > 1
+    return different and not _is_labelled(row) and not any(map(_is_value, texts))
 
 
 def _is_value(cell: Cell) -> bool:

@@ -27,7 +27,7 @@ class Layout(BaseModel):
             in a list: their texts are joined with a space, and the text of an upper row counts for the empty cells
             on its right. 0: there is none, and the columns are called #1, #2, and so on. None: the first that is not
             empty; with `widths`, there is none.
-        sheet: of a workbook; None: the only one that is not empty.
+        sheet: of a workbook; None: the only one that is not empty, of those that are not hidden.
         member: the file inside a zip file; None: the only one.
         widths: of a text file without delimiters: the first and the last character of each column by its name, from 1.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import stat
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -73,7 +74,13 @@ def lines_of(path: Path, observe_bytes: ObserveBytes = lambda _: None) -> Iterat
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-    """The file as stored and its decompressed content; the same object when it is not gzip-compressed."""
+    """The file as stored and its decompressed content; the same object when it is not gzip-compressed.
+
+    Raises:
+        FileUnusableError: when it is no file that can be read again.
+        OSError: when it cannot be opened.
+    """
+    require_file(path)
     with path.open("rb") as stored:
         magic = stored.read(len(_GZIP_MAGIC))
         stored.seek(0)
@@ -82,6 +89,13 @@ def opened(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
             return
         with gzip.open(stored) as content:
             yield stored, cast("IO[bytes]", content)
+
+
+def require_file(path: Path) -> None:
+    """Raises FileUnusableError for a pipe or a device: what was read of it to see what it holds would be gone."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise FileUnusableError(f"{path} is a pipe or a device, which can be read only once: save it to a file first")
 
 
 def _skip_line(file: IO[bytes]) -> None:

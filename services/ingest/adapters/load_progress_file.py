@@ -7,25 +7,21 @@ from pathlib import Path
 
 import orjson
 
-_SAMPLE_BYTES = 64 * 1024
-
 
 class ProgressUnusableError(ValueError):
     """A progress file belongs to another load; the message says what to do."""
 
 
 def fingerprint_of(file: Path, settings: str) -> str:
-    """Identifies a file and how it is read: by its size, its start and end, and the settings.
+    """Identifies a file and how it is read: by its content and the settings. A gigabyte takes a second or two.
 
     Args:
         file: the file of events.
         settings: format, mapping and source, as a string.
     """
-    digest = hashlib.sha256(f"{file.stat().st_size}\0{settings}\0".encode())
     with file.open("rb") as content:
-        digest.update(content.read(_SAMPLE_BYTES))
-        content.seek(max(0, file.stat().st_size - _SAMPLE_BYTES))
-        digest.update(content.read(_SAMPLE_BYTES))
+        digest = hashlib.file_digest(content, "sha256")
+    digest.update(f"\0{settings}".encode())
     return digest.hexdigest()
 
 
@@ -57,10 +53,14 @@ class LoadProgressFile:
         return int(content["settled"])
 
     def write(self, settled: int) -> None:
-        """Store how many rows, from the first on, were all answered."""
+        """Store how many rows, from the first on, were all answered. Raises OSError, with the file's name."""
         temporary = self._path.with_name(self._path.name + ".new")
-        temporary.write_bytes(orjson.dumps({"fingerprint": self._fingerprint, "settled": settled}))
-        temporary.replace(self._path)
+        try:
+            temporary.write_bytes(orjson.dumps({"fingerprint": self._fingerprint, "settled": settled}))
+            temporary.replace(self._path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
     def remove(self) -> None:
         """Remove the file, once the load is done."""

@@ -19,7 +19,8 @@ class RejectedRowsFile:
     def __init__(self, path: Path, file: Path, *, append: bool) -> None:
         """Args: where rows go, the file they come from, and whether to keep those of an earlier load."""
         self._path = path
-        self._of = str(file)
+        # A name may be in another encoding than that of this system, and JSON is UTF-8.
+        self._of = os.fsencode(file).decode(errors="replace")
         self._append = append
         self._rows = 0
 
@@ -47,7 +48,18 @@ class RejectedRowsFile:
             line: where it starts in the file.
             problems: what is wrong with it.
             original: the row as it is in the file, of JSON types.
+
+        Raises:
+            OSError: with the file's name, when there is no room for the whole row; then nothing of it is there.
         """
         reasons = [{"field": problem.field, "reason": problem.reason} for problem in problems]
-        self._file.write(orjson.dumps({"file": self._of, "line": line, "reasons": reasons, "row": original}) + b"\n")
+        row = orjson.dumps({"file": self._of, "line": line, "reasons": reasons, "row": original}) + b"\n"
+        size = os.fstat(self._file.fileno()).st_size
+        try:
+            # A disk that is nearly full takes a part of the row.
+            while row:
+                row = row[self._file.write(row) :]
+        except OSError as error:
+            self._file.truncate(size)
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
         self._rows += 1

@@ -138,7 +138,7 @@ def load_files(
     Exit codes: 0, all events were taken or left out. 1, some rows were rejected or conflict: see the file of problems.
     2, a file, its mapping or an option is unusable. 3, the service was unavailable or refused. 130, interrupted.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)  # Names of files may have brackets.
     try:
         learners = _learners(aliases, suppress, write=not (preview or dry_run))
         own = None if mapping is None else load_mapping(mapping)
@@ -173,6 +173,8 @@ def propose(
     *,
     sample: Annotated[Path, typer.Option(help="A table: delimited text, a workbook, Parquet or a zip file of one.")],
     source: Annotated[str, typer.Option(help="The system that the events come from, in a word.")] = "",
+    sheet: Annotated[str | None, typer.Option(help="The sheet of a workbook that has several.")] = None,
+    member: Annotated[str | None, typer.Option(help="The file inside a zip file that holds several.")] = None,
 ) -> None:
     """Propose a mapping for a table, from its columns and a sample of the whole file, for a person to check.
 
@@ -180,7 +182,7 @@ def propose(
     as FILL-IN with the question next to it, and no load accepts that; columns that are not used are listed at the end.
     """
     try:
-        proposed = propose_mapping(sample, source)
+        proposed = propose_mapping(sample, source, member=member, sheet=sheet)
         for known in recognised(sample):
             typer.echo(f"{sample} is recognised as {known.name}: it can be loaded without a mapping", err=True)
     except FileUnusableError as error:

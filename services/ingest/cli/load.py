@@ -159,7 +159,7 @@ class FileLoad:
     def summary(self) -> dict[str, object]:
         """The counts, for machines."""
         return {
-            "file": str(self.file),
+            "file": os.fsencode(self.file).decode(errors="replace"),
             "format": self._options.format_of(self.file).value,
             "read": self.progress.read,
             "passed_over": self.passed_over,

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from services.common.command_line import BAD_INPUT, fail
 from services.common.tables import FileUnusableError
+from services.common.tables.lines import require_file
 from services.ingest.cli.file_options import FileOptions
 from services.ingest.formats import Format, format_of, is_table
 from services.ingest.formats.mapping.model import with_default_zone
@@ -48,8 +49,10 @@ def options_for(file: Path, options: FileOptions, time_zone: str | None, console
         console: to say which source was recognised on.
 
     Raises:
-        FileUnusableError: when the file may be of several sources, or the mapping of one is invalid.
+        FileUnusableError: when the file is a pipe, may be of several sources or needs a mapping, or one is invalid.
     """
+    if file.exists():
+        require_file(file)
     file_format = options.file_format or _format_by_name(file)
     source = None
     named = source_named(options.source) if options.mapping is None else None
@@ -60,6 +63,11 @@ def options_for(file: Path, options: FileOptions, time_zone: str | None, console
     if source is not None:
         mapping, file_format = source.mapping(), file_format or Format.CSV
         options = replace(options, file_format=file_format, mapping=mapping, sequences=source.sequences, source="")
+    elif options.mapping is None and options.source and file_format is not None and is_table(file_format):
+        raise FileUnusableError(
+            f"{file} is a table, and there is no source {options.source!r}{_hint(options.source)}: choose one of "
+            f"`cairn ingest sources`, or add --mapping FILE, which `cairn ingest mapping --sample {file}` proposes"
+        )
     if options.mapping is not None:
         options = replace(options, mapping=with_default_zone(options.mapping, time_zone))
     return options
@@ -88,14 +96,13 @@ def _recognised(file: Path, console: Console) -> Source | None:
 def _named(name: str) -> Source:
     source = source_named(name)
     if source is None:
-        names = [known.name for known in known_sources()]
-        close = get_close_matches(name, names, n=1)
-        fail(
-            f"there is no source {name!r}{f', did you mean {close[0]!r}?' if close else ''}: `cairn ingest sources` "
-            "lists them",
-            BAD_INPUT,
-        )
+        fail(f"there is no source {name!r}{_hint(name)}: `cairn ingest sources` lists them", BAD_INPUT)
     return source
+
+
+def _hint(name: str) -> str:
+    close = get_close_matches(name, [known.name for known in known_sources()], n=1)
+    return f", did you mean {close[0]!r}?" if close else ""
 
 
 def _described(source: Source) -> str:

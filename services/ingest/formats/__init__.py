@@ -32,6 +32,7 @@ class Format(StrEnum):
     CALIPER = "caliper"
     OPENEDX = "openedx"
     QTI_RESULTS = "qti-results"
+    LTI_AGS = "lti-ags"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,9 @@ _FORMATS: dict[Format, _EventFormat | _TableFormat | _DocumentFormat] = {
     ),
     Format.OPENEDX: _DocumentFormat(
         partial(read_event_documents, "openedx"), "tracking logs of Open edX", source="openedx"
+    ),
+    Format.LTI_AGS: _DocumentFormat(
+        partial(read_event_documents, "lti_ags"), "results of LTI line items in JSON", source="lti-ags"
     ),
     Format.QTI_RESULTS: _EventFormat(_read_qti_results, "QTI results reports in XML", source="qti-results"),
 }

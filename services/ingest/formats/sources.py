@@ -14,15 +14,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from services.common.repeated_keys import load_yaml
 from services.common.tables import FileUnusableError, Layout, ObserveBytes, open_table
+from services.common.tables.sources import FileKind, source_of
 from services.ingest.application.ports import FileRow
 from services.ingest.formats.event_documents import read_event_documents
 from services.ingest.formats.mapping import read_table
-from services.ingest.formats.mapping.model import FileMapping, load_mapping, with_default_zone
+from services.ingest.formats.mapping.model import FileMapping, load_mapping, read_yaml, with_default_zone
 from services.ingest.formats.sequences import SequenceLayout, read_sequences
 
 FOLDER = Path(str(files("services.ingest"))) / "sources"
@@ -164,15 +163,26 @@ def recognised(path: Path, folder: Path = FOLDER) -> list[Source]:
         FileUnusableError: when a known source's files are invalid; not when the file cannot be read.
     """
     by_layout: dict[str, tuple[Layout, list[Source]]] = {}
+    keys = _LAYOUT if _may_be_text(path) else _LAYOUT - _OF_TEXT
     for source in known_sources(folder):
         mapping = source.mapping()
         if mapping is not None and source.recognised_by:
-            layout = Layout.model_validate({key: getattr(mapping, key) for key in mapping.model_fields_set & _LAYOUT})
+            layout = Layout.model_validate({key: getattr(mapping, key) for key in mapping.model_fields_set & keys})
             by_layout.setdefault(layout.model_dump_json(), (layout, []))[1].append(source)
     return sorted(_matching(path, by_layout.values()), key=lambda source: source.name)
 
 
 _LAYOUT = frozenset(Layout.model_fields)
+# Opening another file starts a process: layouts that differ in these only are one there.
+_OF_TEXT = {"delimiter", "encoding", "quote"}
+
+
+def _may_be_text(path: Path) -> bool:
+    try:
+        return source_of(path, None).kind() is FileKind.TEXT
+    except FileUnusableError:
+        # A zip file of several tables, or one that no layout opens.
+        return True
 
 
 def _matching(path: Path, candidates: Any) -> Iterator[Source]:
@@ -187,7 +197,7 @@ def _matching(path: Path, candidates: Any) -> Iterator[Source]:
 
 def _source(folder: Path) -> Source:
     path = folder / "source.yaml"
-    content = _content(path)
+    content = read_yaml(path, str(path))
     if not isinstance(content, dict):
         raise FileUnusableError(f"{path} does not hold keys and values: write title, documentation, seen and so on")
     try:
@@ -197,12 +207,3 @@ def _source(folder: Path) -> Source:
             f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors(include_url=False)
         )
         raise FileUnusableError(f"{path} cannot be used: {problems}") from error
-
-
-def _content(path: Path) -> Any:
-    try:
-        return load_yaml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FileUnusableError(f"{path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FileUnusableError(f"{path} is not YAML: {' '.join(str(error).split())}") from error

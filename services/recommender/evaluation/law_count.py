@@ -11,7 +11,7 @@ from services.recommender.domain.ranking.policy import ResourceFilter, eligibili
 from services.recommender.domain.ranking.prepared import PreparedCatalog
 from services.recommender.domain.ranking.request import RankedResource
 from services.recommender.evaluation.laws import LAWS, Listed, verdicts
-from services.recommender.evaluation.reason_facts import learner_facts
+from services.recommender.evaluation.reason_facts import facts_of_columns, learner_facts
 from services.recommender.evaluation.results import Check
 from services.recommender.evaluation.whereabouts import Whereabouts
 
@@ -60,7 +60,7 @@ def whereabouts_of(
     return Whereabouts(
         catalog=catalog,
         state=state,
-        known=learner_facts(state, difficulties.settings, difficulty).known,
+        known=learner_facts(state, difficulties.settings, difficulty, facts_of_columns(catalog)).known,
         as_of_s=as_of_s,
         allowed=eligibility(catalog, wanted).allowed,
         usual=bool(prepared.ranker.ranker.models),

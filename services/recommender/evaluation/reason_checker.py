@@ -25,6 +25,8 @@ _JARGON = re.compile(
     r"|collaborative|ranker|score)\b",
     re.IGNORECASE,
 )
+_THROUGH = re.compile(r"(?P<said>.+); the answers were on (?P<source>.+), which is the same skill")
+_ABOUT_ANSWERS = ("GAP", "FIT", "REVIEW", "EXPLORE")
 _NUMBERED = re.compile(r"(?P<said>.+) \(resource (?P<number>\d+) on this skill\)")
 _SENTENCES_OF_KIND = {
     kind: tuple(sentence for sentence in SENTENCES if kind in sentence.kinds)
@@ -69,6 +71,9 @@ def _entry_problems(case: Case) -> Iterator[str]:
     unknown = bool(entry.skill) and case.known(entry.skill).responses == 0
     if unknown != (entry.step == "FIND_OUT"):
         yield "find out is the step for a skill without answers, and for no other"
+    about_answers = [reason for reason in entry.reasons if reason.kind in _ABOUT_ANSWERS]
+    if _answered_instead(case) and about_answers and not any(map(_is_through, about_answers)):
+        yield "no reason says that the answers were on the same skill of another framework"
     if entry.step == "REASSESS" and resource.kind != "assessment":
         yield "only an assessment re-assesses"
     if entry.step == "TEACH":
@@ -82,6 +87,11 @@ def _reason_problems(case: Case, reason: GivenReason) -> list[str]:
     """What is wrong with a reason, read in the way in which the least is wrong."""
     text = reason.text
     problems: list[str] = []
+    through = _THROUGH.fullmatch(text)
+    if through is not None and reason.kind in _ABOUT_ANSWERS:
+        text = through["said"]
+        if through["source"] not in map(case.source_of, _answered_instead(case)):
+            problems.append("the learner answered the skill itself, or not the one named")
     numbered = _NUMBERED.fullmatch(text)
     if numbered is not None and reason.kind in _NUMBERED_KINDS:
         text = numbered["said"]
@@ -95,6 +105,18 @@ def _reason_problems(case: Case, reason: GivenReason) -> list[str]:
     if not readings:
         return ["no sentence of this kind reads so, or it names a skill that the resource does not serve"]
     return min(readings, key=len)
+
+
+def _is_through(reason: GivenReason) -> bool:
+    return _THROUGH.fullmatch(reason.text) is not None
+
+
+def _answered_instead(case: Case) -> list[str]:
+    """The skills whose answers count for the entry's, which the learner never answered."""
+    facts, own = case.facts.catalog.skill(case.entry.skill), case.facts.learner.own
+    if facts is None or own is None or own(case.entry.skill):
+        return []
+    return [skill for skill in facts.same if own(skill)]
 
 
 def _about_skills(case: Case, text: str) -> Iterator[tuple[str, str]]:

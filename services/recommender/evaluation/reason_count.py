@@ -121,7 +121,7 @@ class ReasonCount:
 
         return Facts(
             catalog=self._catalog,
-            learner=learner_facts(state, difficulties.settings, difficulty),
+            learner=learner_facts(state, difficulties.settings, difficulty, self._catalog),
             as_of_s=request.as_of_s,
             scores=scores,
             usual=usual,

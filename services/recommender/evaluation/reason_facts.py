@@ -26,12 +26,23 @@ _CENTRAL_95 = 1.959963984540054
 
 @dataclass(frozen=True, slots=True)
 class SkillFacts:
-    """A skill: its id, what its framework says it is, its code there, and the skills that it builds on."""
+    """A skill.
+
+    Attributes:
+        skill_id: its id.
+        statement: what its framework says it is.
+        code: its code there.
+        prerequisites: the skills that it builds on.
+        same: the skills that are the same in other frameworks.
+        source: its code and its framework, as sentences name them.
+    """
 
     skill_id: str
     statement: str = ""
     code: str = ""
     prerequisites: tuple[str, ...] = ()
+    same: tuple[str, ...] = ()
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +93,18 @@ class LearnerFacts:
     """What is known about a learner.
 
     Attributes:
-        known: what is known on a skill.
+        known: what is known on a skill, also from answers on the same skill of other frameworks.
         responses: responses that were evidence, on any skill.
         recent: the resources they worked on lately, oldest first; None: not known and not checked.
         preferences: what they stated.
+        own: responses that were evidence, on a skill of one framework; None: not known and not checked.
     """
 
     known: Callable[[str], KnownSkill]
     responses: int
     recent: tuple[str, ...] | None = ()
     preferences: Preferences = NO_PREFERENCES
+    own: Callable[[str], int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +229,10 @@ def _sigmoid(logit: float) -> float:
 
 
 def learner_facts(
-    state: LearnerState | None, settings: FilterSettings, difficulty: Callable[[str], float]
+    state: LearnerState | None,
+    settings: FilterSettings,
+    difficulty: Callable[[str], float],
+    catalog: CatalogFacts,
 ) -> LearnerFacts:
     """A learner's state as facts.
 
@@ -224,6 +240,7 @@ def learner_facts(
         state: the state; None for a new learner.
         settings: the filter's constants.
         difficulty: of a skill's average item, on the logit scale.
+        catalog: says which skills are the same.
     """
     ability, variance = (0.0, settings.learner_variance) if state is None else (state.mean, state.variance)
     names: tuple[str, ...] = () if state is None or state.skill_records.dtype.names is None else (
@@ -231,19 +248,40 @@ def learner_facts(
     )  # fmt: skip
     remembered: dict[str, KnownSkill] = {}
 
+    def own(skill: str) -> dict[str, float]:
+        place = None if state is None else state.slot_of_skill.get(skill)
+        if state is None or place is None:
+            return {}
+        return dict(zip(names, map(float, state.skill_records[place].tolist()), strict=True))
+
     def known(skill: str) -> KnownSkill:
         if skill not in remembered:
-            place = None if state is None else state.slot_of_skill.get(skill)
-            record: dict[str, float] = {}
-            if state is not None and place is not None:
-                record = dict(zip(names, map(float, state.skill_records[place].tolist()), strict=True))
+            facts = catalog.skill(skill)
+            each = [own(name) for name in (skill, *(() if facts is None else facts.same))]
+            record = _together([one for one in each if one], settings.skill_variance)
             mean = settings.base + ability + record.get("mean", 0.0) - difficulty(skill)
             remembered[skill] = known_skill(mean, variance + record.get("variance", settings.skill_variance), record)
         return remembered[skill]
 
+    def answered(skill: str) -> int:
+        return int(own(skill).get("attempts", 0))
+
     if state is None:
-        return LearnerFacts(known, 0)
-    return LearnerFacts(known, state.responses, tuple(recent.resource for recent in state.resources), state.preferences)
+        return LearnerFacts(known, 0, own=answered)
+    recent = tuple(recent.resource for recent in state.resources)
+    return LearnerFacts(known, state.responses, recent, state.preferences, answered)
+
+
+def _together(records: Sequence[dict[str, float]], prior_variance: float) -> dict[str, float]:
+    """What several records say of one skill: each adds what it knows beyond the prior, its answers and its failures."""
+    if len(records) < 2:
+        return records[0] if records else {}
+    beyond = [1.0 / record["variance"] - 1.0 / prior_variance for record in records]
+    precision = max(1.0 / prior_variance + sum(beyond), *(1.0 / record["variance"] for record in records))
+    total = {name: sum(record[name] for record in records) for name in ("attempts", "successes", "recent_failures")}
+    weighted = sum(record["mean"] / record["variance"] for record in records)
+    latest = max(record["last_at_s"] for record in records)
+    return {**total, "mean": weighted / precision, "variance": 1.0 / precision, "last_at_s": latest}
 
 
 def facts_of_columns(columns: Any) -> CatalogFacts:
@@ -273,7 +311,11 @@ def facts_of_columns(columns: Any) -> CatalogFacts:
         first, last = columns.skill_prerequisites.starts[slot : slot + 2].tolist()
         before = columns.skill_prerequisites.values[first:last].tolist()
         return SkillFacts(
-            identifier, columns.skill_labels[slot], prerequisites=tuple(columns.skill_ids[each] for each in before)
+            identifier,
+            columns.skill_labels[slot],
+            prerequisites=tuple(columns.skill_ids[each] for each in before),
+            same=tuple(columns.skill_ids[each] for each in columns.equivalents.row(slot)),
+            source=columns.skill_sources[slot],
         )
 
     return CatalogFacts(resource, skill)

@@ -77,6 +77,11 @@ class Case:
         found = self.facts.catalog.skill(skill)
         return () if found is None else found.prerequisites
 
+    def source_of(self, skill: str) -> str:
+        """A skill's code and its framework, as sentences name them."""
+        found = self.facts.catalog.skill(skill)
+        return "" if found is None else found.source
+
     def is_name_of(self, name: str | None, skill: str) -> bool:
         """Whether a skill may be called so."""
         return name in names_of(self.facts.catalog.skill(skill) or SkillFacts(skill))
@@ -256,6 +261,13 @@ def _leads_to_goal(case: Case, skill: str, parts: Parts) -> Iterator[str]:
     yield "it leads to no goal of that name"
 
 
+def _same_as_goal(case: Case, skill: str, parts: Parts) -> Iterator[str]:
+    facts = case.facts.catalog.skill(skill)
+    goals = [goal for goal in case.facts.learner.preferences.goals if facts is not None and goal in facts.same]
+    if case.known(skill).mastered or parts["other"] not in {case.source_of(goal) for goal in goals}:
+        yield "it is not the same skill as a goal of that name, or is mastered"
+
+
 def _preference(case: Case, _skill: str, parts: Parts) -> Iterator[str]:
     preferences = case.facts.learner.preferences
     kind, topics = parts.get("kind"), parts.get("topics")
@@ -363,6 +375,7 @@ SENTENCES = (
         about_skill=False,
     ),
     _sentence("GOAL", "a goal of the learner", _own_goal),
+    _sentence("GOAL", "the same skill as a goal of the learner, (?P<other>.+)", _same_as_goal),
     _sentence("GOAL", "leads to the learner's goal, (?P<other>.+)", _leads_to_goal),
     _sentence("PREFERENCE", r"Of a kind the learner prefers: (?P<kind>\w+)", _preference, about_skill=False),
     _sentence("PREFERENCE", "About what the learner likes: (?P<topics>.+)", _preference, about_skill=False),

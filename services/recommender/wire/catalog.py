@@ -64,6 +64,8 @@ def decode_skill(identifier: str, value: bytes, headers: Iterable[tuple[str, byt
         # A NaN fails both comparisons and so becomes 0.
         importance=min(importance, 1.0) if importance > 0.0 else 0.0,
         grades=tuple(message.grades),
+        framework=message.framework,
+        equivalents=tuple(message.equivalents),
     )
 
 

@@ -1,10 +1,12 @@
 {{/* What the processes and jobs are: image, command, what each needs, and which of them serve gRPC or probes. */}}
 {{- define "cairn.roles" -}}
+{{- /* A role that is optional runs only where its values enable it. */ -}}
 ingest: {image: ingest, command: [python, -m, services.ingest], needs: [kafka, tenants, redis], grpc: true, serves: true, drains: true}
 catalog: {image: catalog, command: [python, -m, services.catalog], needs: [kafka, tenants], grpc: true, serves: true, drains: true}
 server: {image: server, command: [python, -m, services.recommender, server], needs: [kafka, tenants, redis, bundles], grpc: true, serves: true, drains: true}
 worker: {image: worker, command: [python, -m, services.recommender, worker], needs: [kafka, tenants, redis, bundles], serves: true, drains: true}
 lag: {image: server, command: [python, -m, services.recommender, lag], needs: [kafka, redis], serves: true}
+openedx: {image: worker, command: [python, -m, services.ingest.openedx], needs: [kafka, openedx], serves: true, optional: true}
 topics: {image: server, command: [cairn], needs: [kafka]}
 train: {image: train, command: [cairn], needs: [kafka, tenants, redis, bundles]}
 replay: {image: worker, command: [cairn], needs: [kafka, tenants, redis, bundles]}
@@ -123,6 +125,9 @@ labels:
 {{- end -}}
 {{- if regexMatch "[?&](sentinel_)?password=" $values.redis.url -}}
 {{- fail "redis.url has a password: put the URL into the Secret of redis.secretName, or the user's password into that of redis.password.secretName" -}}
+{{- end -}}
+{{- if and $values.openedx.enabled (not $values.openedx.apiKey.secretName) -}}
+{{- fail "openedx.apiKey.secretName is empty: name a Secret with an API key of the tenant whose Open edX is read" -}}
 {{- end -}}
 {{- range $role, $what := include "cairn.roles" . | fromYaml -}}
 {{- include "cairn.checkKafka" (dict "role" $role "kafka" (include "cairn.kafka" (dict "root" $ "role" $role) | fromYaml)) -}}

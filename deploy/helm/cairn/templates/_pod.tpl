@@ -214,6 +214,11 @@ volumeMounts:
 {{- $_ := set $set "CAIRN_TRACES_INSECURE" $root.Values.traces.insecure -}}
 {{- end -}}
 {{- end -}}
+{{- if has "openedx" $own.needs -}}
+{{- $_ := set $set "CAIRN_OPENEDX_API_KEY_FILE" "/etc/cairn/openedx-api-key" -}}
+{{- $_ := set $set "CAIRN_TARGET_INGEST" (printf "%s-ingest:%d" (include "cairn.fullname" $root) (int $root.Values.ingest.service.port)) -}}
+{{- if $root.Values.tls.insecure }}{{ $_ := set $set "CAIRN_OPENEDX_INSECURE" "true" }}{{ end -}}
+{{- end -}}
 {{- if $own.drains }}{{ $_ := set $set "CAIRN_DRAIN_S" $root.Values.shutdown.drainS }}{{ end -}}
 {{- if $own.grpc -}}
 {{- $_ := set $set "CAIRN_LISTEN" "0.0.0.0:50051" -}}
@@ -266,6 +271,11 @@ volumeMounts:
 {{- $kafka := include "cairn.kafka" . | fromYaml -}}
 {{- if has "tenants" .needs }}
 - secret: {name: {{ $root.Values.tenants.secretName }}, items: [{key: {{ $root.Values.tenants.key }}, path: tenants.yaml}]}
+{{- end }}
+{{- if has "openedx" .needs }}
+{{- with $root.Values.openedx.apiKey }}
+- secret: {name: {{ .secretName }}, items: [{key: {{ .key }}, path: openedx-api-key}]}
+{{- end }}
 {{- end }}
 {{- if and .own.grpc $root.Values.tls.secretName }}
 - secret: {name: {{ $root.Values.tls.secretName }}, items: [{key: tls.crt, path: tls.crt}, {key: tls.key, path: tls.key}]}
@@ -328,6 +338,7 @@ Tenants and the server's certificate are left out: processes read them again by 
 {{- if has "redis" .needs -}}
 {{- $names = concat $names (list $root.Values.redis.ca.secretName $root.Values.redis.password.secretName (ternary "" $root.Values.redis.secretName (ne $root.Values.redis.url ""))) -}}
 {{- end -}}
+{{- if has "openedx" .needs }}{{ $names = append $names $root.Values.openedx.apiKey.secretName }}{{ end -}}
 {{- $found := dict -}}
 {{- range compact $names | uniq | sortAlpha -}}
 {{- $_ := set $found . (lookup "v1" "Secret" $root.Release.Namespace . | default dict).data -}}

@@ -18,6 +18,7 @@ from services.catalog.domain.validation.fields import (
 )
 
 PREREQUISITES_MAX = 64
+EQUIVALENTS_MAX = 64
 
 
 def check_skill(path: str, skill: Skill, existing: Mapping[str, Skill]) -> list[Problem]:
@@ -36,6 +37,9 @@ def skill_problems(path: str, skill: Skill) -> Iterator[Problem]:
     yield from text_problems(f"{path}.code", skill.code, NAME_CHARACTERS_MAX)
     yield from text_problems(f"{path}.statement", skill.statement, TEXT_CHARACTERS_MAX, breaks=True)
     yield from identifier_list_problems(f"{path}.prerequisites", skill.prerequisites, PREREQUISITES_MAX)
+    yield from identifier_list_problems(f"{path}.equivalents", skill.equivalents, EQUIVALENTS_MAX)
+    if skill.parent:
+        yield from identifier_problems(f"{path}.parent", skill.parent)
     yield from grade_problems(path, skill.grades)
     if skill.importance is not None and not 0 <= skill.importance <= 1:
         yield Problem(f"{path}.importance", f"{skill.importance} must be from 0 to 1; leave it out for 1")

@@ -9,10 +9,18 @@ from typing import Any
 from services.common.tables import Cell, DamagedRow, FileUnusableError, ObserveBytes, open_table, place_of
 from services.ingest.application.ports import FieldReason, FileRow, LeftOutRow, UnreadableRow
 from services.ingest.formats.mapping.companions import Companion
+from services.ingest.formats.mapping.fields import FieldReaders
 from services.ingest.formats.mapping.file_texts import for_file
 from services.ingest.formats.mapping.model import FileMapping
 from services.ingest.formats.mapping.row_mapper import RowMapper
-from services.ingest.formats.mapping.shape import CellTest, RowChoice, columns_of, event_shapes, with_maximum_row
+from services.ingest.formats.mapping.shape import (
+    CellTest,
+    RowChoice,
+    columns_of,
+    event_shapes,
+    only_skills_of,
+    with_maximum_row,
+)
 
 
 def read_table(
@@ -41,12 +49,14 @@ class _MappedTable:
         self._columns = list(self._table.columns)
         mapping = self._mapping = _with_all_skills(for_file(mapping, path), self._columns)
         self._companions: list[Companion] = []
+        skill_columns, skills = only_skills_of(mapping), FieldReaders(mapping, ()).reader("skills", (0, 1))
         for join in mapping.join:
             self._check_columns(join.by)
-            companion = Companion(path, join, self._place_of)
+            companion = Companion(path, join, self._place_of, skill_columns, lambda cells: skills(cells, []) or ())
             self._check_new(companion)
             self._companions.append(companion)
             self._columns += companion.columns
+        mapping = self._mapping = _without_missing(mapping, self._columns)
         self._check_columns(columns_of(mapping))
         shapes = event_shapes(mapping, self._columns, self._place_of)
         self._used = {
@@ -93,7 +103,9 @@ class _MappedTable:
     ) -> tuple[Cell, ...] | UnreadableRow | LeftOutRow:
         """The cells of a row and of its companions."""
         for companion in self._companions:
-            added = companion.cells_of(companion.key_of(cells))
+            added = companion.cells_of(cells)
+            if isinstance(added, FieldReason):
+                return UnreadableRow(line, (added,), original)
             if added is None:
                 match companion.join.absent:
                     case "leave_out":
@@ -143,6 +155,12 @@ def _has(columns: Sequence[str], name: str) -> bool:
     except FileUnusableError:
         return False
     return True
+
+
+def _without_missing(mapping: FileMapping, columns: Sequence[str]) -> FileMapping:
+    """The mapping without the optional columns that a table lacks."""
+    missing = [name for name in mapping.optional if not _has(columns, name)]
+    return mapping.model_copy(update={"columns": mapping.columns.without(missing)}) if missing else mapping
 
 
 def _with_all_skills(mapping: FileMapping, columns: Sequence[str]) -> FileMapping:

@@ -120,6 +120,9 @@ class Numbers:
         if isinstance(value, bool):
             raise CellError(f"is {value}: it must be a number")
         text = value if type(value) is str else text_of(value)
+        if "_" in text:
+            # Python would read 1_0 as 10.
+            raise CellError(f"is {shown(value)}: it must be a number")
         try:
             number = float(text if self._pattern is None or type(value) is not str else self._plain(text.strip()))
         except ValueError as error:

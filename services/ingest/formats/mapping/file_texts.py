@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ def for_file(mapping: FileMapping, path: Path) -> FileMapping:
     """A mapping with the texts of a file in their places.
 
     Raises:
-        FileUnusableError: when the file cannot be read, or a label is not above its header.
+        FileUnusableError: when the file cannot be read, its name is used and is no text, or a label is not above
+            its header.
     """
     constants = {str(field): text for field, text in mapping.constants.items()}
     scale: dict[str, float] = {}
@@ -39,19 +41,31 @@ def for_file(mapping: FileMapping, path: Path) -> FileMapping:
                 scale[field] = numbers.number(text)
             except CellError as error:
                 raise FileUnusableError(f"what is to the right of {label!r} in {path} {error}") from error
-    name = Path(path.name.removesuffix(".gz")).stem
     return mapping.model_copy(
         update={
             **scale,
-            "constants": {field: text.replace(_NAME, name) for field, text in constants.items()},
+            "constants": {field: _with_name(text, path) for field, text in constants.items()},
             "unpivot": tuple(
                 entry.model_copy(
-                    update={"texts": {field: text.replace(_NAME, name) for field, text in entry.texts.items()}}
+                    update={"texts": {field: _with_name(text, path) for field, text in entry.texts.items()}}
                 )
                 for entry in mapping.unpivot
             ),
         }
     )
+
+
+def _with_name(text: str, path: Path) -> str:
+    if _NAME not in text:
+        return text
+    try:
+        name = os.fsencode(path.name).decode()
+    except UnicodeDecodeError as error:
+        shown = os.fsencode(path).decode(errors="replace")
+        raise FileUnusableError(
+            f"the name of {shown} is not UTF-8, and the mapping makes a field of it with {_NAME}: rename the file"
+        ) from error
+    return text.replace(_NAME, Path(name.removesuffix(".gz")).stem)
 
 
 def _labelled(mapping: FileMapping, path: Path) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
@@ -85,8 +85,18 @@ class Columns(Strict):
         columns = {field: _listed(getattr(self, field)) for field in Columns.model_fields}
         return {field: named for field, named in columns.items() if named}
 
+    def without(self, columns: Collection[str]) -> Columns:
+        """The columns of each field, but for some."""
+
+        def kept(value: tuple[str, ...] | str | None) -> tuple[str, ...] | str | None:
+            if isinstance(value, tuple):
+                return tuple(name for name in value if name not in columns)
+            return None if value in columns else value
+
+        return self.model_copy(update={field: kept(value) for field, value in self})
+
     def named(self) -> list[str]:
-        """The columns that a table must have, each once."""
+        """The columns of all fields, each once."""
         return list(dict.fromkeys(column for columns in self.by_field().values() for column in columns))
 
 

@@ -23,6 +23,9 @@ from services.ingest.formats.mapping.keys import Columns, Join, RowFilter, Text,
 NAMED_DATE_FORMATS = ("iso", "unix", "unix_ms", "unix_us", "excel")
 _SHOWN_CHARACTERS = 60
 
+# Without them there is no event, or it means something else.
+_NEEDED = {"learner_id", "correct", "right_answer", "score", "interaction", "resource"}
+
 _TextField = Literal[
     "learner_id", "source", "source_sequence", "item", "activity", "skills", "interaction", "resource",
     "recommendation_id",
@@ -43,6 +46,7 @@ class FileMapping(Layout):
 
     Attributes:
         columns: the column of each field.
+        optional: columns of `columns` that a file may lack.
         constants: fields of text that are the same for every row; {file} is the name of the file without its ending.
         labels: fields that the lines above the header give: each in the cell to the right of one with this text.
         keep: a row is left out unless it is meant by each of these.
@@ -77,6 +81,7 @@ class FileMapping(Layout):
     """
 
     columns: Columns
+    optional: Texts = ()
     constants: dict[_TextField, Text] = Field(default={})
     labels: dict[_LabelledField, Text] = Field(default={})
     keep: tuple[RowFilter, ...] = ()
@@ -167,6 +172,8 @@ class FileMapping(Layout):
                 raise ValueError("revises is true, but only assessments are revised: remove it")
             if self.sequence is not None and "source_sequence" in fields:
                 raise ValueError("sequence and source_sequence are both given: keep one of them")
+        for column in self.optional:
+            self._check_optional(column)
         if self.labels and not self.header:
             raise ValueError("labels is set, but not header: set header to the line that names the columns")
         if self.columns.right_answer is not None and self.columns.correct is None:
@@ -176,6 +183,13 @@ class FileMapping(Layout):
         if self.thousands == self.decimal:
             raise ValueError(f"thousands and decimal are both {self.decimal!r}: correct one of them")
         return self
+
+    def _check_optional(self, column: str) -> None:
+        of = {field: named for field, named in self.columns.by_field().items() if column in named}
+        if not of:
+            raise ValueError(f"optional names {column!r}, which columns does not: remove it, or map it to a field")
+        if field := next((field for field, named in of.items() if field in _NEEDED or _are_parts(field, named)), ""):
+            raise ValueError(f"optional names {column!r}, but no row can be read without its {field}: remove it")
 
     def _check_scale(self, fields: set[str]) -> None:
         has_maximum = self.score_max is not None or self.maximum_row is not None or "score_max" in fields
@@ -227,6 +241,11 @@ def _check_fields(fields: set[str]) -> None:
         raise ValueError("correct and score are both mapped: keep the one that was observed")
 
 
+def _are_parts(field: str, columns: Sequence[str]) -> bool:
+    """Whether each column of a field holds a part of its value."""
+    return field != "skills" and len(columns) > 1
+
+
 def _is_pattern(text: str) -> bool:
     """Whether strptime can read anything with it."""
     if "%" not in text:
@@ -247,13 +266,25 @@ def load_mapping(path: Path) -> FileMapping:
     Raises:
         FileUnusableError: when it cannot be read or is invalid; the message names the key, the value and the remedy.
     """
+    return parse_mapping(read_yaml(path, f"the mapping {path}"), path)
+
+
+def read_yaml(path: Path, name: str) -> Any:
+    """The content of a YAML file.
+
+    Args:
+        path: the file.
+        name: in messages.
+
+    Raises:
+        FileUnusableError: when it cannot be read, or is not YAML.
+    """
     try:
-        content = load_yaml(path.read_text(encoding="utf-8"))
+        return load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise FileUnusableError(f"the mapping {path} cannot be read: {error.strerror}") from error
+        raise FileUnusableError(f"{name} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FileUnusableError(f"the mapping {path} is not YAML: {' '.join(str(error).split())}") from error
-    return parse_mapping(content, path)
+        raise FileUnusableError(f"{name} is not YAML: {' '.join(str(error).split())}") from error
 
 
 def parse_mapping(content: Any, path: Path) -> FileMapping:
@@ -266,6 +297,11 @@ def parse_mapping(content: Any, path: Path) -> FileMapping:
         raise FileUnusableError(
             f"the mapping {path} has questions that nobody answered: replace {OPEN} at {', '.join(unanswered)}; "
             "the comments next to them say what is asked"
+        )
+    if not isinstance(content, dict):
+        what = "is empty" if content is None else "has no keys such as `columns:`"
+        raise FileUnusableError(
+            f"the mapping {path} cannot be used: mapping: {what}: `cairn ingest mapping` proposes one for a table"
         )
     try:
         return FileMapping.model_validate(content)
@@ -307,6 +343,8 @@ def _explained(invalid: ValidationError) -> Iterator[str]:
                 yield f"{key}: is not a key of a mapping here: {close_or_all(str(place[-1]), _keys_at(place))}"
             case "missing":
                 yield f"{key}: is missing: add it"
+            case "model_type" | "dict_type":
+                yield f"{key}: is {_shown(entry['input'])}: give it keys, each with a value"
             case "literal_error":
                 yield f"{key}: is {_shown(entry['input'])}: use {entry['ctx']['expected']}"
             case "value_error" if isinstance(entry["input"], dict):

@@ -131,6 +131,16 @@ def with_maximum_row(rows: Iterable[ReadRow], test: CellTest, path: object) -> t
 
 def columns_of(mapping: FileMapping) -> list[str]:
     """The columns that a mapping names, besides those of unpivot, each once."""
+    return list(dict.fromkeys([*mapping.columns.named(), *_of_rows(mapping)]))
+
+
+def only_skills_of(mapping: FileMapping) -> set[str]:
+    """The columns that a mapping names for skills and for nothing else."""
+    others = mapping.columns.model_copy(update={"skills": ()}).named()
+    return {*mapping.columns.skills} - {*others, *_of_rows(mapping)}
+
+
+def _of_rows(mapping: FileMapping) -> list[str]:
+    """The columns that say which rows count, and which row of a companion belongs to one."""
     filters = [*mapping.keep, *mapping.drop, *([] if mapping.maximum_row is None else [mapping.maximum_row])]
-    keys = [column for join in mapping.join for column in join.by]
-    return list(dict.fromkeys([*mapping.columns.named(), *(entry.column for entry in filters), *keys]))
+    return [*(entry.column for entry in filters), *(column for join in mapping.join for column in join.by)]

@@ -6,9 +6,20 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from services.ingest.formats.proposal.profile import Looks, Profile
+from services.ingest.formats.proposal.profile import Looks, Profile, words_of
 
 _SCHOOL_YEARS = 13.0
+# A maximum, the number of an assignment, or what the cells are, as in `Quiz 1 /10`, `Quiz 1 (4471)`, `Quiz 1 (Real)`.
+_NAME_OF_POINTS = re.compile(
+    r"/ ?\d+(?:[.,]\d+)?$|\((?:out of )?\d+(?:[.,]\d+)?(?: ?(?:pts?|points))?\)$|\((?:Real|Points|Score|Percentage)\)$|"
+    r"\[Total Pts: ",
+    re.IGNORECASE,
+)
+# Words of names whose times say something else than when the learner acted.
+_OTHER_TIMES = {
+    "assigned", "birth", "born", "dob", "downloaded", "due", "enrolled", "enrollment", "enrolment", "exported",
+    "generated", "login", "printed",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +51,15 @@ class _Rule:
 
 
 def _any_text(profile: Profile) -> bool:
-    # A name with a maximum, such as `Quiz 1 /10`, is that of a column of points.
-    has_maximum = re.search(r"/ ?\d+(?:[.,]\d+)?$", profile.name) is not None
-    return bool(profile.filled) and not profile.mostly(Looks.TIME) and not profile.is_time and not has_maximum
+    is_named_as_points = _NAME_OF_POINTS.search(profile.name) is not None
+    return bool(profile.filled) and not profile.mostly(Looks.TIME) and not profile.is_time and not is_named_as_points
+
+
+def _label(profile: Profile) -> bool:
+    """Whether the cells may be names or numbers of items, activities or skills; `Quiz 1` with numbers holds points."""
+    if not profile.mostly(Looks.NUMBER, Looks.COMMA_NUMBER, Looks.GROUPED_NUMBER, Looks.PERCENT, Looks.MARKED):
+        return _any_text(profile)
+    return _any_text(profile) and set(words_of(profile.name)) <= _LABEL_WORDS
 
 
 def _is_id(profile: Profile) -> bool:
@@ -54,7 +71,7 @@ def _whole(profile: Profile) -> bool:
 
 
 def _numeric(profile: Profile) -> bool:
-    return profile.mostly(Looks.NUMBER, Looks.COMMA_NUMBER)
+    return profile.mostly(Looks.NUMBER, Looks.COMMA_NUMBER, Looks.GROUPED_NUMBER)
 
 
 def _unique(profile: Profile) -> bool:
@@ -68,8 +85,19 @@ def _duration(profile: Profile) -> bool:
 def is_points(profile: Profile) -> bool:
     """Whether the cells may be outcomes: points, percentages, fractions, letters."""
     return not profile.is_time and profile.mostly(
-        Looks.NUMBER, Looks.COMMA_NUMBER, Looks.PERCENT, Looks.FRACTION, Looks.LETTER, Looks.MARKED
+        Looks.NUMBER,
+        Looks.COMMA_NUMBER,
+        Looks.GROUPED_NUMBER,
+        Looks.PERCENT,
+        Looks.FRACTION,
+        Looks.LETTER,
+        Looks.MARKED,
     )
+
+
+def is_other_time(profile: Profile) -> bool:
+    """Whether a column's times are not those at which the learner acted, such as due dates and birthdays."""
+    return bool(_OTHER_TIMES & set(profile.words))
 
 
 def is_school_year(profile: Profile) -> bool:
@@ -83,8 +111,8 @@ _RULES: dict[str, _Rule] = {
     "learner_id": _Rule(
         ("anon student id", "student id", "learner id", "user id", "pupil id", "sis id", "sis user id", "state id",
          "student number", "student no", "pupil no", "student identifier", "student code", "student sourced id",
-         "local id", "id number", "external id", "username", "user name", "login", "email", "e mail", "learner",
-         "pupil", "student", "user"),
+         "local id", "perm id", "other id", "lasid", "sasid", "id number", "external id", "username",
+         "user name", "login", "email", "e mail", "learner", "pupil", "student", "user"),
         _is_id, "ids"),
     "event_id": _Rule(
         ("event id", "response id", "attempt id", "submission id", "transaction id", "log id", "sourced id", "uuid"),
@@ -103,19 +131,21 @@ _RULES: dict[str, _Rule] = {
         _duration, "how long"),
     "item": _Rule(
         ("item id", "question id", "problem id", "step name", "step id", "question", "item", "problem name", "problem"),
-        _any_text, "text"),
+        _label, "text"),
     "activity": _Rule(
         ("activity id", "assignment id", "quiz id", "test id", "assessment id", "line item sourced id",
          "assignment name", "quiz name", "test name", "assessment name", "activity", "assignment", "quiz", "test",
          "assessment", "exam", "lesson"),
-        _any_text, "text"),
+        _label, "text"),
     "skills": _Rule(
         ("standard code", "skill name", "skill id", "standards", "standard", "skills", "skill", "kc",
          "knowledge component", "learning objective", "objective", "competency", "concept", "goal name", "domain",
          "tags"),
-        _any_text, "text"),
+        _label, "text"),
     "source_sequence": _Rule(("order id", "sequence", "seq", "row", "row id"), _unique, "another one in every row"),
 }
+_LABELS = ("item", "activity", "skills")
+_LABEL_WORDS = {"number", "no", "code"} | {word for each in _LABELS for word in " ".join(_RULES[each].names).split()}
 _CORRECT = ("is correct", "correct", "right", "outcome", "first attempt", "ok", "passed", "result")
 _SCORE = (
     "points earned", "raw score", "score given", "score", "points", "earned", "mark", "marks", "percent", "percentage",
@@ -153,9 +183,12 @@ def best_of(profiles: Sequence[Profile], names: Sequence[str], fits: Callable[[P
 
 
 def find_columns(profiles: Sequence[Profile]) -> dict[str, Found]:
-    """The column of each field but the outcome and the time; each column is used once."""
+    """The column of each field but the outcome and the time; each column is used once.
+
+    A column of e-mail addresses comes last: people change them.
+    """
     fitting = [
-        (score, -order, -profile.place, field, profile)
+        (min(score, 1) if profile.mostly(Looks.EMAIL) else score, -order, -profile.place, field, profile)
         for order, (field, rule) in enumerate(_RULES.items())
         for profile in profiles
         if (score := named(profile, rule.names)) and rule.fits(profile)
@@ -181,4 +214,18 @@ def scores(profiles: Sequence[Profile]) -> list[Profile]:
 
 def times(profiles: Sequence[Profile], is_readable: Callable[[Profile], bool]) -> list[Profile]:
     """The columns that may hold when it happened, best first."""
-    return best_of(profiles, _TIMES, lambda profile: profile.is_time or is_readable(profile))
+    return best_of(
+        profiles, _TIMES, lambda profile: not is_other_time(profile) and (profile.is_time or is_readable(profile))
+    )
+
+
+def is_event_id(profile: Profile) -> bool:
+    """Whether the name is that of ids of events, whatever is in the cells."""
+    return bool(named(profile, _RULES["event_id"].names))
+
+
+def meant(profile: Profile) -> str:
+    """What a column is called as if it held it, whatever is in its cells; empty: nothing that is known here."""
+    if named(profile, _TIMES) and not is_other_time(profile):
+        return "times"
+    return "outcomes" if named(profile, (*_CORRECT, *_SCORE, "level")) else ""

@@ -10,13 +10,16 @@ from datetime import date, datetime
 from enum import Enum
 
 from services.common.tables import Cell
+from services.ingest.formats.mapping.model import OPEN
 
 _EXAMPLES = 3
 _MOSTLY = 0.9
+_MANY = 0.5
 _SHOWN_CHARACTERS = 40
 
 _NUMBER = r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
 _COMMA_NUMBER = r"[-+]?(?:\d{1,3}(?:\.\d{3})+|\d+),\d+"
+_GROUPED_NUMBER = r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?"
 
 
 class Looks(Enum):
@@ -24,6 +27,7 @@ class Looks(Enum):
 
     NUMBER = "numbers"
     COMMA_NUMBER = "numbers with a decimal comma"
+    GROUPED_NUMBER = "numbers with commas between thousands"
     PERCENT = "percentages"
     FRACTION = "points of a maximum"
     OUTCOME = "right or wrong"
@@ -40,6 +44,7 @@ class Looks(Enum):
 _PATTERNS: dict[Looks, re.Pattern[str]] = {
     Looks.NUMBER: re.compile(_NUMBER),
     Looks.COMMA_NUMBER: re.compile(_COMMA_NUMBER),
+    Looks.GROUPED_NUMBER: re.compile(_GROUPED_NUMBER),
     Looks.PERCENT: re.compile(rf"(?:{_NUMBER}|{_COMMA_NUMBER})\s*%"),
     Looks.FRACTION: re.compile(rf"{_NUMBER}\s*(?:/|out of|of)\s*{_NUMBER}", re.IGNORECASE),
     Looks.OUTCOME: re.compile(
@@ -71,7 +76,8 @@ class Profile:
         place: of the column, from 0.
         name: in the header.
         rows: in the sample.
-        filled: cells that are not empty, as text, in the order of the sample.
+        cells: as text, in the order of the sample; "" where there is nothing.
+        filled: those that are not empty.
         is_time: whether the file itself says that the cells are dates or times.
         shares: of the filled cells, how many look like each of these; 0 where none does.
     """
@@ -79,6 +85,7 @@ class Profile:
     place: int
     name: str
     rows: int
+    cells: tuple[str, ...]
     filled: tuple[str, ...]
     is_time: bool
     shares: dict[Looks, float]
@@ -92,6 +99,11 @@ class Profile:
     def some(self, looks: Looks) -> list[str]:
         """The different cells that look like this, most frequent first."""
         return [cell for cell, _ in Counter(filter(_PATTERNS[looks].fullmatch, self.filled)).most_common()]
+
+    @property
+    def mostly_names(self) -> bool:
+        """Whether most cells look like names of people."""
+        return self.shares[Looks.NAME] > _MANY
 
     @property
     def numbers(self) -> list[float]:
@@ -114,6 +126,42 @@ class Profile:
         return words_of(re.sub(r"\([^)]*\)|\[[^\]]*\]|/.*", " ", self.name) or self.name)
 
 
+def number_of(text: str) -> float | None:
+    """The number of a cell, which may be a percentage or have a decimal comma; None: it is none."""
+    plain = text.removesuffix("%").strip()
+    if _PATTERNS[Looks.COMMA_NUMBER].fullmatch(plain):
+        plain = plain.replace(".", "").replace(",", ".")
+    return float(plain) if _PATTERNS[Looks.NUMBER].fullmatch(plain) else None
+
+
+def number_signs(profiles: Sequence[Profile]) -> tuple[str, str, str] | None:
+    """The key of a mapping for the decimal sign or that of thousands, its value, and the evidence or the question.
+
+    None where no cell has a comma, or where a decimal point is all there is.
+    """
+    numbers = [cell for profile in profiles for cell in profile.some(Looks.NUMBER)]
+    percentages = [cell for profile in profiles for cell in profile.some(Looks.PERCENT) if "," in cell]
+    commas = [*(cell for profile in profiles for cell in profile.some(Looks.COMMA_NUMBER)), *percentages]
+    grouped = [cell for profile in profiles for cell in profile.some(Looks.GROUPED_NUMBER)]
+    if decimals := [cell for cell in commas if cell not in grouped]:
+        return "decimal", ",", f"as in {decimals[0]}"
+    if thousands := [cell for cell in grouped if cell not in commas]:
+        return "thousands", ",", f"as in {thousands[0]}"
+    if grouped and any(re.fullmatch(r".*\.(?!\d{3}$)\d+", cell) for cell in numbers):
+        return "thousands", ",", f"as in {grouped[0]}: the decimal sign is a point elsewhere"
+    if grouped:
+        whole, point = grouped[0].replace(",", ""), grouped[0].replace(",", ".")
+        question = f'does {grouped[0]} mean {whole} (then ".", with thousands: ",") or {point} (then ",")?'
+        return "decimal", OPEN, question
+    return None
+
+
+def has_decimal_commas(profiles: Sequence[Profile]) -> bool:
+    """Whether the cells leave no doubt that a comma is the decimal sign."""
+    signs = number_signs(profiles)
+    return signs is not None and signs[:2] == ("decimal", ",")
+
+
 def words_of(text: str) -> tuple[str, ...]:
     """The words of a header: `studentId`, `Student ID` and `student_id` have the same."""
     spaced = re.sub(r"([a-z\d])([A-Z])", r"\1 \2", text)
@@ -131,11 +179,12 @@ def profiles_of(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> list[
 
 
 def _profile(place: int, name: str, cells: Sequence[Cell]) -> Profile:
-    filled = tuple(text for cell in cells if (text := _text(cell)))
+    texts = tuple(map(_text, cells))
+    filled = tuple(filter(None, texts))
     shares = {looks: _share(filled, pattern.fullmatch) for looks, pattern in _PATTERNS.items()}
     typed = [cell for cell in cells if cell is not None and cell != ""]
     is_time = bool(typed) and all(isinstance(cell, date | datetime) for cell in typed)
-    return Profile(place, name, len(cells), filled, is_time, shares)
+    return Profile(place, name, len(cells), texts, filled, is_time, shares)
 
 
 def _share(cells: Sequence[str], matches: Callable[[str], object]) -> float:

@@ -22,6 +22,7 @@ from services.recommender.domain.learner.success_model import Chances
 from services.recommender.domain.planning.groups import LearnerGroup, form_groups
 from services.recommender.domain.planning.sequences import GroupFit, SequenceStep, compose_sequence, minutes_of
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
+from services.recommender.domain.ranking.crosswalk import cross
 from services.recommender.domain.ranking.features import SkillEstimates, estimate_skills
 from services.recommender.domain.ranking.messages import message
 from services.recommender.domain.ranking.policy import ResourceFilter, eligibility
@@ -196,7 +197,8 @@ class _Planner:
         elif fresh.stored is None or fresh.new_learner:
             self._leave_out(place, UnplacedReason.NEW_LEARNER, render(message("unplaced.new_learner")))
         else:
-            state = fresh.stored.state
+            variance = self._prepared.difficulties.settings.skill_variance
+            state = cross(self._catalog, fresh.stored.state, variance).state
             estimates = estimate_skills(self._catalog, self._prepared.difficulties, state, as_of_s, DEFAULT_WEIGHTS)
             touched = frozenset(recent.resource for recent in state.resources)
             by_success_model = (

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from services.common.resource_kinds import ResourceKind
 from services.recommender.domain.ranking.levels import levels_of
-from services.recommender.domain.ranking.skill_names import name_for_people
+from services.recommender.domain.ranking.same_skills import equivalent_slots, prerequisite_slots
+from services.recommender.domain.ranking.skill_names import name_for_people, name_in_framework
 from services.recommender.domain.training.positives import known_rows
 
 BoolColumn = NDArray[np.bool_]
@@ -74,6 +75,8 @@ class CatalogSkill:
         importance: how much it matters, from 0 to 1.
         code: its code in the framework; empty: not known.
         grades: grades it is taught in; empty: any.
+        framework: the framework it belongs to; empty: not known.
+        equivalents: other names of the same skill, such as its ids in other frameworks.
     """
 
     skill_id: str
@@ -82,6 +85,8 @@ class CatalogSkill:
     importance: float = 1.0
     code: str = ""
     grades: tuple[str, ...] = ()
+    framework: str = ""
+    equivalents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +162,8 @@ class CatalogColumns:
         skill_ids: S ids, sorted.
         slot_of_skill: slot by id.
         skill_labels: S names for people; see `skill_names`.
+        skill_sources: S; where each skill is from: its code and its framework.
+        equivalents: for each skill those that are the same in other frameworks.
         importance: S, from 0 to 1.
         levels: N; the level of each resource, see `levels`; NaN: not known.
         skill_levels: S; the level of each skill; NaN: not known.
@@ -169,7 +176,7 @@ class CatalogColumns:
         skill_tags: for each skill the indices of its tags.
         tag_rows: E; the resource of each tag.
         prerequisites: for each resource the prerequisites of its skills that are not themselves its skills, each once.
-        skill_prerequisites: for each skill its prerequisites.
+        skill_prerequisites: for each skill its prerequisites, and those that are the same in other frameworks.
         assessments: for each skill the rows that assess it: assessments first, then by weight, then by id.
         first_assessments: S; the first few of them.
     """
@@ -187,6 +194,8 @@ class CatalogColumns:
     skill_ids: tuple[str, ...]
     slot_of_skill: Mapping[str, int]
     skill_labels: tuple[str, ...]
+    skill_sources: tuple[str, ...]
+    equivalents: Ragged
     importance: FloatColumn
     levels: FloatColumn
     skill_levels: FloatColumn
@@ -206,12 +215,13 @@ class CatalogColumns:
         return len(self.resource_ids)
 
     def rows_about(self, skills: Iterable[str]) -> BoolColumn:
-        """Rows tagged with at least one of `skills`."""
+        """Rows tagged with at least one of `skills`, or with the same skill of another framework."""
         about = np.zeros(len(self), np.bool_)
         for skill in skills:
             slot = self.slot_of_skill.get(skill)
             if slot is not None:
-                about[self.tag_rows[self.skill_tags.row(slot)]] = True
+                for same in (slot, *self.equivalents.row(slot).tolist()):
+                    about[self.tag_rows[self.skill_tags.row(same)]] = True
         return about
 
     def shares(self, row: int) -> FloatColumn:
@@ -257,12 +267,9 @@ def build_columns(resources: Iterable[CatalogResource], skills: Iterable[Catalog
     weights = taught + assessed
     weights /= np.bincount(rows, weights, minlength=len(active))[rows]
     tag_starts = _starts(rows, len(active))
-    skill_prerequisites = _ragged(
-        [
-            sorted({slot_of_skill[prerequisite] for prerequisite in skill.prerequisites} - {slot})
-            for slot, skill in enumerate(listed)
-        ]
-    )
+    equivalents = equivalent_slots([(skill.skill_id, *skill.equivalents) for skill in listed])
+    prerequisites = prerequisite_slots([skill.prerequisites for skill in listed], slot_of_skill, equivalents)
+    skill_prerequisites = _ragged(prerequisites)
     by_skill = np.lexsort((rows, slots))
     grades, grades_of_skills = [resource.grades for resource in active], [skill.grades for skill in listed]
     levels, skill_levels = levels_of(grades, grades_of_skills, rows, slots)
@@ -281,6 +288,8 @@ def build_columns(resources: Iterable[CatalogResource], skills: Iterable[Catalog
         skill_ids=tuple(skill.skill_id for skill in listed),
         slot_of_skill=MappingProxyType(slot_of_skill),
         skill_labels=tuple(name_for_people(skill.skill_id, skill.label, skill.code) for skill in listed),
+        skill_sources=tuple(name_in_framework(skill.skill_id, skill.code, skill.framework) for skill in listed),
+        equivalents=_ragged(equivalents),
         importance=np.fromiter((skill.importance for skill in listed), np.float64, len(listed)),
         levels=levels,
         skill_levels=skill_levels,

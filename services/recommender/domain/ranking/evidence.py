@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -59,6 +60,7 @@ class Evidence:
         recent: rows of the catalog that the learner worked on lately, oldest first.
         similar: the collaborative scores that count, if any.
         statistics: what learners usually work on; None without a learned ranker.
+        sources: whose answers count for skills that the learner never answered; see `crosswalk`.
     """
 
     catalog: CatalogColumns
@@ -69,6 +71,7 @@ class Evidence:
     recent: IntColumn
     similar: CollaborativeScores | None = None
     statistics: InteractionColumns | None = None
+    sources: Mapping[int, int] = field(default_factory=dict)
     _answers: dict[int, Answers] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from services.common.resource_kinds import ResourceKind
-from services.recommender.domain.ranking import again
+from services.recommender.domain.ranking import again, crosswalk
 from services.recommender.domain.ranking.catalog import FloatColumn, IntColumn
 from services.recommender.domain.ranking.evidence import RATHER_FAILS, Evidence, Pick
 from services.recommender.domain.ranking.features import SkillEstimates
@@ -135,6 +135,8 @@ def explain(
             reasons = [_told_apart(reason, pick, said) for reason in favour.added_to(reasons)]
         if pick.slot >= 0:
             said.update([(pick.slot, reason.message) for reason in reasons])
+        if pick.slot in evidence.sources:
+            reasons = crosswalk.through(reasons, evidence.catalog.skill_sources[evidence.sources[pick.slot]])
         skill = skill_ids[pick.slot] if pick.slot >= 0 else ""
         explanations.append(Explanation(skill, pick.step, tuple(reasons)))
     return explanations

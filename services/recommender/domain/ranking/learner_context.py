@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +14,7 @@ from services.recommender.domain.learner.state import LearnerState, RecentResour
 from services.recommender.domain.learner.success_model import Chances
 from services.recommender.domain.ranking.candidates import InvertedIndex
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
+from services.recommender.domain.ranking.crosswalk import NO_SOURCES, cross
 from services.recommender.domain.ranking.features import SkillEstimates, estimate_skills
 from services.recommender.domain.ranking.learned import NextItem
 from services.recommender.domain.ranking.policy import Eligibility, eligibility
@@ -34,7 +37,7 @@ class LearnerContext(NamedTuple):
 
     Attributes:
         prepared: the prepared catalog.
-        request: what the list is for.
+        request: what the list is for, with the learner's state over all frameworks.
         weights: at the learner's pace.
         estimates: the learner's skills.
         scope: S; see `scope`, 0 where it is out of reach.
@@ -48,6 +51,7 @@ class LearnerContext(NamedTuple):
         is_held: N; whether a row is shown only when nothing else is left: the learner just answered it, or opened it
             again and again without finishing it.
         next_item: what the learner is likely to work on next.
+        sources: whose answers count for skills that the learner never answered; see `crosswalk`.
     """
 
     prepared: PreparedCatalog
@@ -64,11 +68,16 @@ class LearnerContext(NamedTuple):
     done: IntColumn
     is_held: BoolColumn
     next_item: NextItem
+    sources: Mapping[int, int]
 
 
 def look_up_learner(prepared: PreparedCatalog, request: RankingRequest, weights: RankingWeights) -> LearnerContext:
     """Look up what a request is about."""
-    catalog, state = prepared.catalog, request.state
+    catalog = prepared.catalog
+    state, sources = request.state, NO_SOURCES
+    if state is not None:
+        state, sources = cross(catalog, state, prepared.difficulties.settings.skill_variance)
+        request = replace(request, state=state)
     stated = NO_PREFERENCES if state is None else state.preferences
     weights = paced(weights, stated)
     estimates = estimate_skills(catalog, prepared.difficulties, state, request.as_of_s, weights)
@@ -103,6 +112,7 @@ def look_up_learner(prepared: PreparedCatalog, request: RankingRequest, weights:
         done=done[:0] if request.repeats else done,
         is_held=is_held,
         next_item=next_item,
+        sources=sources,
     )
 
 

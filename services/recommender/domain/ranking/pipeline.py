@@ -230,6 +230,7 @@ def _explain(learner: LearnerContext, candidates: Candidates, scored: _Scored, p
         recent=learner.recent,
         similar=next_item.by_best_base_model,
         statistics=next_item.statistics,
+        sources=learner.sources,
     )
     return explain(
         evidence,

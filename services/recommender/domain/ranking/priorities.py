@@ -124,7 +124,9 @@ def latest_skills(catalog: CatalogColumns, estimates: SkillEstimates, recent: In
         return latest
     latest = np.zeros(len(days), np.bool_)
     if len(recent):
-        latest[catalog.tags.row(int(recent[-1]))] = True
+        slots = catalog.tags.row(int(recent[-1]))
+        latest[slots] = True
+        latest[catalog.equivalents.values[catalog.equivalents.entries(slots)[1]]] = True
     return latest
 
 

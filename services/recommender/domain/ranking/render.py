@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 
-from services.recommender.domain.ranking import again, answer_record, recent_work_reason
+from services.recommender.domain.ranking import again, answer_record, crosswalk, recent_work_reason
 from services.recommender.domain.ranking.messages import Message, Plural, Template
 from services.recommender.domain.ranking.signals import SIGNALS, similar
 
@@ -57,6 +57,7 @@ class MessageCatalogue:
 _SHARED: Mapping[str, Template] = {
     **answer_record.MESSAGES,
     **again.MESSAGES,
+    **crosswalk.MESSAGES,
     **recent_work_reason.MESSAGES,
     "days": Plural("days", one="{days} day", other="{days} days"),
     # Reasons of rules.

@@ -51,6 +51,9 @@ def scope_of(
     """
     scope = np.zeros(len(catalog.skill_ids))
     _fill_practised(scope, estimates.responses, estimates.days_since, recent, catalog.tags.starts, catalog.tags.values)
+    if len(catalog.equivalents.values):
+        same = catalog.equivalents
+        np.maximum(scope, most_of_rows(same.starts, same.values, np.arange(len(scope)), scope), out=scope)
     met = (scope > 0.0) | (estimates.responses > 0)
     needed = catalog.skill_prerequisites
     _fill_below(scope, estimates.mastered, needed.starts, needed.values)

@@ -43,6 +43,12 @@ def name_for_people(skill_id: str, statement: str, code: str) -> str:
     return code or skill_id
 
 
+def name_in_framework(skill_id: str, code: str, framework: str) -> str:
+    """A skill as one of a framework's: its code, else its id, and the framework's name if there is one."""
+    name = code or " ".join(skill_id.split())
+    return f"{name} ({framework})" if framework else name
+
+
 def _first_thought(statement: str, most: int) -> str:
     """The beginning that is a whole thought; empty when there is none of at most `most` characters."""
     stops = (found.start() for found in _STOPS.finditer(statement) if len(found.group()) == 1)

@@ -73,6 +73,7 @@ def goal_path(catalog: CatalogColumns, mastered: BoolColumn, goals: Sequence[str
                 continue
             leads_to[slot] = first
             ahead += catalog.skill_prerequisites.row(slot).tolist()
+            ahead += catalog.equivalents.row(slot).tolist()
     return leads_to
 
 

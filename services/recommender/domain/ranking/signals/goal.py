@@ -40,6 +40,8 @@ def _reason(evidence: Evidence, pick: Pick) -> Claim | None:
     goal = int(preferences.leads_to[slot])
     if slot == goal:
         said = message("goal.own", skill=catalog.skill_labels[slot])
+    elif goal in catalog.equivalents.row(slot):
+        said = message("goal.same", skill=catalog.skill_labels[slot], goal=catalog.skill_sources[goal])
     else:
         said = message("goal.leads_to", skill=catalog.skill_labels[slot], goal=catalog.skill_labels[goal])
     return Claim(ReasonKind.GOAL, (said, again.numbered(pick, said)))
@@ -54,6 +56,7 @@ SIGNAL = Signal(
     reason=_reason,
     messages={
         "goal.own": "{skill}: a goal of the learner",
+        "goal.same": "{skill}: the same skill as a goal of the learner, {goal}",
         "goal.leads_to": "{skill}: leads to the learner's goal, {goal}",
     },
 )

@@ -1,0 +1,1 @@
+"""Readers and writers of competency frameworks: CASE, ASN, and those that ship with the project."""

@@ -1,0 +1,1 @@
+"""Resources in public formats: LRMI, Common Cartridge, and tables."""

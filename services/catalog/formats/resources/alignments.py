@@ -1,0 +1,113 @@
+"""The skills of a catalog that foreign files mean, found by id, by URI, or by code."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from services.catalog.domain.model import Resource, Skill, SkillTag
+from services.catalog.domain.validation.resources import TAGS_MAX
+from services.catalog.formats.frameworks.contents import name_of
+from services.catalog.formats.resources.contents import Alignment, FoundResource, Relation
+
+# What publishers write in front of a code: `CCSS.Math.Content.6.RP.A.3`; the HSA of `HSA-REI.B.3` is a part of it.
+_PREFIX = re.compile(r"^(?:(?!hs)[a-z][a-z-]{3,}\.)+", re.IGNORECASE)
+# A shorter text, such as a grade, may be a code of anything.
+_CODE_CHARACTERS_MIN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Unresolved:
+    """An alignment for which the catalog has no skill.
+
+    Attributes:
+        alignment: as the file has it.
+        reason: why none was found.
+        resource: the id of the resource.
+    """
+
+    alignment: Alignment
+    reason: str
+    resource: str
+
+
+class SkillFinder:
+    """Finds skills by what others call them."""
+
+    def __init__(self, skills: Iterable[Skill]) -> None:
+        self._by_id: dict[str, Skill] = {}
+        self._by_name: defaultdict[str, list[Skill]] = defaultdict(list)
+        self._by_code: defaultdict[str, list[Skill]] = defaultdict(list)
+        for skill in sorted(skills, key=lambda each: each.id):
+            self._by_id[_name(skill.id)] = skill
+            for name in skill.equivalents:
+                self._by_name[_name(name)].append(skill)
+            if skill.code:
+                for code in {skill.code.casefold(), _bare(skill.code)}:
+                    self._by_code[code].append(skill)
+
+    def find(self, alignment: Alignment) -> tuple[Skill | None, str]:
+        """The skill of an alignment; else None, and why."""
+        names = [_name(name) for name in (*alignment.names, alignment.code) if name]
+        for name in names:
+            if name in self._by_id:
+                return self._by_id[name], ""
+        # Skills that share a name are the same skill: any of them will do.
+        for name in names:
+            if name in self._by_name:
+                return self._by_name[name][0], ""
+        return self._find_by_code(alignment)
+
+    def _find_by_code(self, alignment: Alignment) -> tuple[Skill | None, str]:
+        several = False
+        for code in (alignment.code.casefold(), _bare(alignment.code)):
+            found = self._by_code.get(code, [])
+            framework = alignment.framework.strip().casefold()
+            if own := [skill for skill in found if framework and skill.framework.casefold() == framework]:
+                found = own
+            elif len(code) < _CODE_CHARACTERS_MIN:
+                continue
+            if found and _all_the_same(found):
+                return found[0], ""
+            several = several or bool(found)
+        if several:
+            return None, "a code that several skills have"
+        return None, "a skill that the catalog does not have"
+
+
+def tagged(found: FoundResource, skills: SkillFinder) -> tuple[Resource, list[Unresolved]]:
+    """The resource of a file with its tags, and the alignments that became none."""
+    tags: dict[Relation, dict[str, SkillTag]] = {relation: {} for relation in Relation}
+    unresolved = []
+    for alignment in found.alignments:
+        skill, reason = skills.find(alignment)
+        of_relation = tags[alignment.relation]
+        if skill is not None and skill.id not in of_relation and len(of_relation) == TAGS_MAX:
+            skill, reason = None, f"a tag beyond the first {TAGS_MAX}"
+        if skill is None:
+            unresolved.append(Unresolved(alignment, reason, found.resource.id))
+        else:
+            of_relation.setdefault(skill.id, SkillTag(skill.id, 1.0))
+    teaches, assesses = (tuple(tags[relation].values()) for relation in (Relation.TEACHES, Relation.ASSESSES))
+    return replace(found.resource, teaches=teaches, assesses=assesses), unresolved
+
+
+def _name(name: str) -> str:
+    name = name_of(name)
+    return name.partition("://")[2].rstrip("/") if name.startswith(("http://", "https://")) else name
+
+
+def _bare(code: str) -> str:
+    return _PREFIX.sub("", code.strip()).casefold()
+
+
+def _all_the_same(skills: Sequence[Skill]) -> bool:
+    first = set(_names(skills[0]))
+    return all(first.intersection(_names(skill)) for skill in skills)
+
+
+def _names(skill: Skill) -> Iterator[str]:
+    yield _name(skill.id)
+    yield from map(_name, skill.equivalents)

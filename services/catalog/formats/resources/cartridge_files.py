@@ -1,0 +1,97 @@
+"""The files of a cartridge: a zip file, or a folder that one was unpacked into. Nothing is written anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
+from xml.etree.ElementTree import Element
+
+from services.catalog.formats.jsonl import FileUnreadableError
+from services.common.tables.lines import FileUnusableError
+from services.common.tables.sources import Source
+from services.common.xml_documents import XmlUnusableError, root_of
+
+MANIFEST = "imsmanifest.xml"
+
+_ZIP_MAGIC = b"PK"
+# The manifest of a large course has some megabytes.
+_BYTES_MAX = 64 << 20
+
+
+class MemberUnusableError(ValueError):
+    """A file of a cartridge cannot be used; the message says why and what to do."""
+
+
+class CartridgeFiles:
+    """Reads the files of a cartridge as XML."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._zipped = path.is_file() and _begin(path).startswith(_ZIP_MAGIC)
+
+    def manifest(self) -> Element:
+        """The root of the manifest; of a file that is no zip file, its own root.
+
+        Raises:
+            MemberUnusableError: when there is none, or it is no XML.
+        """
+        if self._zipped or self._path.is_dir():
+            return self.root_of(MANIFEST)
+        return _parsed(_bounded(self._path, str(self._path)), str(self._path))
+
+    def root_of(self, name: str) -> Element:
+        """The root of a file.
+
+        Args:
+            name: as a manifest names it: a path within the cartridge, percent-encoded.
+
+        Raises:
+            MemberUnusableError: when there is none, it is no XML, or its path leaves the cartridge.
+        """
+        path = PurePosixPath(unquote(name).replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts:
+            raise MemberUnusableError(f"{name!r} is a path out of the cartridge; correct it")
+        return _parsed(self._bytes_of(str(path)), str(path))
+
+    def _bytes_of(self, name: str) -> bytes:
+        if not self._zipped:
+            folder = self._path if self._path.is_dir() else self._path.parent
+            file = (folder / name).resolve()
+            if not file.is_relative_to(folder.resolve()):
+                raise MemberUnusableError(f"{name!r} is a link out of the cartridge; put the file there")
+            return _bounded(file, name)
+        try:
+            with Source(self._path, name).opened() as (_, content), Source(self._path, name).reading():
+                raw = content.read(_BYTES_MAX + 1)
+        except FileUnusableError as error:
+            raise MemberUnusableError(str(error)) from error
+        return _limited(raw, name)
+
+
+def _begin(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(len(_ZIP_MAGIC))
+    except OSError as error:
+        raise FileUnreadableError(f"{path} cannot be read ({error.strerror}); name a file you may read") from error
+
+
+def _bounded(path: Path, name: str) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return _limited(stream.read(_BYTES_MAX + 1), name)
+    except (OSError, ValueError) as error:
+        raise MemberUnusableError(f"{name!r} cannot be read ({error}); add it to the cartridge") from error
+
+
+def _limited(raw: bytes, name: str) -> bytes:
+    if len(raw) > _BYTES_MAX:
+        raise MemberUnusableError(f"{name!r} has more than {_BYTES_MAX >> 20} MiB; no file of a cartridge needs them")
+    return raw
+
+
+def _parsed(raw: bytes, name: str) -> Element:
+    try:
+        return root_of([raw])
+    except XmlUnusableError as error:
+        raise MemberUnusableError(f"{name!r} {error}") from error

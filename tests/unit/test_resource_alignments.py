@@ -1,0 +1,66 @@
+"""The skills that foreign files mean."""
+
+import pytest
+
+from services.catalog.domain.model import Resource, Skill
+from services.catalog.formats.resources.alignments import SkillFinder, tagged
+from services.catalog.formats.resources.contents import Alignment, FoundResource, Relation
+
+GUID = "0123abcd-0123-4567-89ab-0123456789ab"
+SKILLS = [
+    Skill("a", "CCSS.Math", "3.MD.C.7", equivalents=("http://corestandards.org/Math/Content/3/MD/C/7",)),
+    Skill("b", "CCSS.ELA", "CCSS.ELA-Literacy.SL.K.1a"),
+    Skill("c", "CCSS.ELA", "CCSS.ELA-Literacy.L.K.1a"),
+    Skill("d", "CCSS.Math", "HSA-REI.B.3"),
+    Skill(GUID, "TEKS", "111.5.b"),
+    Skill("e", "TEKS", "3.4"),
+    Skill("f", "SOL", "3.4.A.1"),
+    Skill("g", "TEKS", "3.4.A.1"),
+    Skill("h", "X", "9.9.9.9", equivalents=("urn:same",)),
+    Skill("i", "Y", "9.9.9.9", equivalents=("urn:same",)),
+]
+
+
+@pytest.mark.parametrize(
+    ("alignment", "skill"),
+    [
+        ((("a",), "", ""), "a"),
+        ((("https://corestandards.org/Math/Content/3/MD/C/7/",), "", ""), "a"),
+        (((f"https://case.example.org/ims/case/v1p0/CFItems/{GUID.upper()}",), "", ""), GUID),
+        ((("urn:uuid:" + GUID.replace("-", ""),), "", ""), GUID),
+        (((), "3.md.c.7", ""), "a"),
+        (((), "CCSS.Math.Content.3.MD.C.7", "Common Core State Standards"), "a"),
+        (((), "CCSS.Math.Content.HSA-REI.B.3", ""), "d"),
+        (((), "SL.K.1a", ""), "b"),
+        (((), "CCSS.ELA-LITERACY.L.K.1A", ""), "c"),
+        (((), "K.1a", ""), None),
+        (((), "3.4", ""), None),
+        (((), "3.4", "teks"), "e"),
+        (((), "3.4.A.1", ""), None),
+        (((), "3.4.A.1", "TEKS"), "g"),
+        (((), "9.9.9.9", ""), "h"),
+        ((("urn:unknown",), "3.MD.C.7", ""), "a"),
+    ],
+    ids=[
+        "id", "uri", "guid-in-a-uri", "guid-in-a-urn", "code-in-lower-case", "code-with-prefix", "prefix-of-a-code",
+        "code-of-two-letters", "prefix-in-capitals", "end-of-a-code", "short-code", "short-code-of-a-framework",
+        "code-of-two-frameworks", "code-with-framework", "code-of-the-same-skill", "code-after-a-uri",
+    ],
+)  # fmt: skip
+def test_a_skill_is_found_by_id_by_uri_or_by_its_code(alignment, skill):
+    found, reason = SkillFinder(SKILLS).find(Alignment(Relation.TEACHES, *alignment))
+    assert (found and found.id) == skill
+    assert bool(reason) == (skill is None)
+
+
+def test_a_code_that_several_skills_have_says_so():
+    _, reason = SkillFinder(SKILLS).find(Alignment(Relation.TEACHES, (), "3.4.A.1"))
+    assert reason == "a code that several skills have"
+
+
+def test_each_skill_is_tagged_once_and_only_as_many_as_the_catalog_takes():
+    skills = [Skill(f"s{number:03}") for number in range(70)]
+    alignments = tuple(Alignment(Relation.TEACHES, (skill.id,)) for skill in [*skills, *skills])
+    resource, unresolved = tagged(FoundResource(Resource("r", "R", None), "", alignments), SkillFinder(skills))
+    assert [tag.skill for tag in resource.teaches] == [skill.id for skill in skills[:64]]
+    assert {each.reason for each in unresolved} == {"a tag beyond the first 64"}
