@@ -12,7 +12,7 @@ import yaml
 # A text of this size holds many objects with the same keys.
 _LARGE_BYTES = 4_096
 # What would let the ends of keys differ between a text and the same text written again.
-_WRITTEN_OTHERWISE = re.compile(rb'"[ \t\r\n]+:|\\u')
+_WRITTEN_OTHERWISE = (b" :", b"\t:", b"\n:", b"\r:", b"\\u")
 _KEY_END = b'":'
 # Of JSON without a backslash, every string, and whether it is a key. Only keys would miss some: after a string that is
 # none, a match could begin at its last quotation mark.
@@ -58,7 +58,7 @@ def _keeps_its_keys(raw: bytes) -> bool:
 
     It takes a fifth of the time of looking at each object.
     """
-    if _WRITTEN_OTHERWISE.search(raw):
+    if any(each in raw for each in _WRITTEN_OTHERWISE):
         return False
     try:
         written = orjson.dumps(orjson.loads(raw))
