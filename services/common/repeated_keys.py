@@ -6,8 +6,14 @@ import json
 import re
 from typing import Any
 
+import orjson
 import yaml
 
+# A text of this size holds many objects with the same keys.
+_LARGE_BYTES = 4_096
+# What would let the ends of keys differ between a text and the same text written again.
+_WRITTEN_OTHERWISE = (b" :", b"\t:", b"\n:", b"\r:", b"\\u")
+_KEY_END = b'":'
 # Of JSON without a backslash, every string, and whether it is a key. Only keys would miss some: after a string that is
 # none, a match could begin at its last quotation mark.
 _STRINGS = re.compile(rb'"([^"]*)"[ \t\r\n]*(:?)')
@@ -33,6 +39,8 @@ def repeated_key(raw: bytes) -> str | None:
     Args:
         raw: valid JSON.
     """
+    if len(raw) > _LARGE_BYTES and _keeps_its_keys(raw):
+        return None
     if b"\\" not in raw:
         keys = [text for text, colon in _STRINGS.findall(raw) if colon]
         # Most lines of a file hold one object, in which reading all of it again would take three times as long.
@@ -43,6 +51,20 @@ def repeated_key(raw: bytes) -> str | None:
     except _RepeatedKeyError as error:
         return str(error)
     return None
+
+
+def _keeps_its_keys(raw: bytes) -> bool:
+    """Whether a text that is read and written again has as many keys; False where that cannot be told.
+
+    It takes a fifth of the time of looking at each object.
+    """
+    if any(each in raw for each in _WRITTEN_OTHERWISE):
+        return False
+    try:
+        written = orjson.dumps(orjson.loads(raw))
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        return False
+    return raw.count(_KEY_END) == written.count(_KEY_END)
 
 
 class _Loader(yaml.SafeLoader):

@@ -1317,4 +1317,82 @@ MUTATIONS = (
         "tests/unit/test_openedx_tracking.py::test_an_answer_becomes_an_assessment_of_the_problem_by_the_users_number",
         short=True,
     ),
+    Mutation(
+        "take another statement under the id of one",
+        "A statement changes after it was taken.",
+        (
+            Edit(
+                "services/ingest/entrypoints/http/xapi.py",
+                "    if known.statement.digest != taken.digest:\n        raise _conflict(taken.statement_id)\n",
+                "",
+            ),
+        ),
+        "tests/component/test_ingest_http_xapi.py::test_the_same_statement_again_is_a_repeat_and_another_one_a_conflict",
+        short=True,
+    ),
+    Mutation(
+        "take the valid statements of a batch with an invalid one",
+        "Half of a batch is taken, and sent again.",
+        (
+            Edit(
+                "services/ingest/entrypoints/http/xapi.py",
+                "        if violations:\n            raise invalid_request(violations)\n        return [each",
+                "        return [each",
+            ),
+        ),
+        "tests/component/test_ingest_http_xapi.py::test_a_batch_is_taken_as_a_whole_or_not_at_all",
+        short=True,
+    ),
+    Mutation(
+        "void a statement of the learner who voids it",
+        "A voided answer still counts.",
+        (
+            Edit(
+                "services/ingest/entrypoints/http/xapi.py",
+                'learner_id=learner_of(target["actor"])',
+                "learner_id=new.row.submission.learner_id",
+            ),
+        ),
+        "tests/component/test_ingest_http_xapi.py::test_voiding_corrects_the_event_of_the_learner_whose_statement_it_was",
+        short=True,
+    ),
+    Mutation(
+        "forget that a statement was voided before it came",
+        "A voided answer counts when it comes late.",
+        (
+            Edit(
+                "services/ingest/entrypoints/http/xapi.py",
+                "    if not voided_by or not isinstance(new.row, Row):\n        return [new.row]\n",
+                "    return [new.row]\n",
+            ),
+        ),
+        "tests/component/test_ingest_http_xapi.py::test_voiding_before_its_target_corrects_it_once_it_comes",
+        short=True,
+    ),
+    Mutation(
+        "keep the names of people in statements",
+        "Names are kept that nothing needs.",
+        (
+            Edit(
+                "services/ingest/formats/xapi/kept.py",
+                'if name != "name"}',
+                "}",
+            ),
+        ),
+        "tests/component/test_ingest_http_xapi.py::test_names_of_people_are_not_kept_and_those_of_activities_are",
+        short=True,
+    ),
+    Mutation(
+        "leave the statements of an erased learner",
+        "An erased learner's statements can be asked for.",
+        (
+            Edit(
+                "services/ingest/application/erase.py",
+                "        await self._statements.forget(tenant, learner)\n",
+                "",
+            ),
+        ),
+        "tests/component/test_ingest_http_xapi.py::test_an_erased_learner_leaves_no_statement",
+        short=True,
+    ),
 )

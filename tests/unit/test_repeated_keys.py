@@ -19,20 +19,39 @@ VALUES = st.recursive(
 SPACED = st.tuples(st.sampled_from([",", " , "]), st.sampled_from([":", ": ", "\t :"]))
 
 
-@given(VALUES, SPACED, st.booleans())
-def test_json_without_a_repeated_key_has_none(value, separators, ascii_only):
-    assert repeated_key(json.dumps(value, separators=separators, ensure_ascii=ascii_only).encode()) is None
+# Large texts are looked at in another way.
+SIZES = st.sampled_from([0, 5_000])
 
 
-@example(":", ["", None], (",", ":"), [False, False])
-@given(TEXTS, st.lists(VALUES, min_size=2, max_size=2), SPACED, st.lists(st.booleans(), min_size=2, max_size=2))
-def test_a_repeated_key_is_found_however_it_is_written(key, values, separators, ascii_only):
+@given(VALUES, SPACED, st.booleans(), SIZES)
+def test_json_without_a_repeated_key_has_none(value, separators, ascii_only, size):
+    raw = json.dumps([{"o": value}, "x" * size, {"o": value}], separators=separators, ensure_ascii=ascii_only)
+    assert repeated_key(raw.encode()) is None
+
+
+@example(":", ["", None], (",", ":"), [False, False], 0)
+@example('":', [{'":': '":'}, '":'], (",", ":"), [False, False], 5_000)
+@given(TEXTS, st.lists(VALUES, min_size=2, max_size=2), SPACED, st.lists(st.booleans(), min_size=2, max_size=2), SIZES)
+def test_a_repeated_key_is_found_however_it_is_written(key, values, separators, ascii_only, size):
     between, after = separators
     pairs = [
         json.dumps(key, ensure_ascii=each) + after + json.dumps(value)
         for value, each in zip(values, ascii_only, strict=True)
     ]
-    assert repeated_key(f'[{{"o": {{{between.join(pairs)}}}}}]'.encode()) == key
+    assert repeated_key(f'["{"x" * size}", {{"o": {{{between.join(pairs)}}}}}]'.encode()) == key
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # The ends of keys are as many as in the text without the repeated one.
+        rb'{"a" : 1, "a": 2}',
+        rb'{"a": 2, "a": "\"\u003a"}',
+        rb'{"a": 2, "a": "\u0022:"}',
+    ],
+)
+def test_a_repeated_key_of_a_large_text_is_found_however_others_are_written(text):
+    assert repeated_key(b"[" + text + b', "' + b"x" * 5_000 + b'"]') == "a"
 
 
 def test_an_escaped_key_is_the_same_key():

@@ -28,8 +28,9 @@ from services.ingest.domain.repeats import Outcome
 from services.ingest.entrypoints.http.publishing import POLICY, HttpPublisher
 from services.ingest.entrypoints.http.xapi_bodies import check_attachments, document_of
 from services.ingest.formats.xapi import rows_of
-from services.ingest.formats.xapi.kept import answer_of, digest_of, people_of, without_names
-from services.ingest.formats.xapi.meaning import GROUP
+from services.ingest.formats.xapi.kept import answer_of, digest_of, without_names
+from services.ingest.formats.xapi.meaning import GROUP, learner_of
+from services.ingest.formats.xapi.statements import IDENTIFIERS
 from services.ingest.formats.xapi.texts import VOIDED
 from services.ingest.formats.xapi.texts import uuid as uuid_check
 
@@ -249,14 +250,14 @@ class _Statements:
         default = "2.0.0" if version == "2.0" else "1.0.0"
         kept = []
         for each in new:
-            content = orjson.dumps(without_names(answer_of(each.statement, stored, authority, default)))
-            people = {tenant.pseudonym(person) for person in people_of(each.statement)}
+            people = set[str]()
+            content = orjson.dumps(without_names(answer_of(each.statement, stored, authority, default), people))
             kept.append(
                 KeptStatement(
                     each.statement_id,
                     each.digest,
                     content if len(content) <= _CONTENT_BYTES_MAX else b"",
-                    tuple(sorted(people)),
+                    tuple(sorted(map(tenant.pseudonym, people))),
                     each.voids,
                 )
             )
@@ -304,10 +305,9 @@ def _voiding(new: _Taken, known: Known, in_request: _Taken | None) -> FileRow:
     target = in_request.statement if in_request else orjson.loads(kept.content) if kept and kept.content else None
     if target is None or not isinstance(new.row, Row):
         return new.row
-    learner = next(people_of(target["actor"]), "")
-    if not learner:
+    if IDENTIFIERS.isdisjoint(target["actor"]):
         return LeftOutRow(new.row.line, GROUP)
-    return replace(new.row, submission=replace(new.row.submission, learner_id=learner))
+    return replace(new.row, submission=replace(new.row.submission, learner_id=learner_of(target["actor"])))
 
 
 def _violation(prefix: str, field: str, reason: str) -> FieldViolation:

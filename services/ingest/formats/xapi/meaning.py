@@ -112,7 +112,7 @@ def _meaning(statement: dict[str, Any], source: str, profile: Profile) -> Meanin
     if object_type in ("Agent", "Group", "StatementRef"):
         raise _LeftOutError(NO_ACTIVITY)
     kind = target.get("definition", {}).get("type", "")
-    reason = profile.left_out(verb, kind, object_type)
+    reason = profile.left_out(verb, target)
     if reason is not None:
         raise _LeftOutError(reason)
     learner = learner_of(actor)

@@ -28,6 +28,7 @@ class LeaveOut(BaseModel):
         verb: the id of their verb.
         type: the type of their object's definition.
         object_type: the objectType of their object, as it is sent.
+        interaction_type: the interactionType of their object's definition.
         reason: why, in the words of the summary.
     """
 
@@ -36,14 +37,17 @@ class LeaveOut(BaseModel):
     verb: str = ""
     type: str = ""
     object_type: str = ""
+    interaction_type: str = ""
     reason: str = Field(min_length=1)
 
-    def holds(self, verb: str, kind: str, object_type: str) -> bool:
-        """Whether a statement is left out."""
+    def holds(self, verb: str, target: Mapping[str, Any]) -> bool:
+        """Whether a statement with this verb and object is left out."""
+        definition = target.get("definition", {})
         return (
-            (not self.verb or self.verb == verb)
-            and (not self.type or self.type == kind)
-            and (not self.object_type or self.object_type == object_type)
+            self.verb in ("", verb)
+            and self.type in ("", definition.get("type"))
+            and self.object_type in ("", target.get("objectType"))
+            and self.interaction_type in ("", definition.get("interactionType"))
         )
 
 
@@ -88,9 +92,9 @@ class Profile(BaseModel):
         """What its statements may be besides what the specification allows."""
         return Tolerance(self.activity_types, self.interaction_types, self.any_activity_id)
 
-    def left_out(self, verb: str, kind: str, object_type: str) -> str | None:
-        """Why a statement is left out; None: it is not."""
-        return next((rule.reason for rule in self.leave_out if rule.holds(verb, kind, object_type)), None)
+    def left_out(self, verb: str, target: Mapping[str, Any]) -> str | None:
+        """Why a statement with this verb and object is left out; None: it is not."""
+        return next((rule.reason for rule in self.leave_out if rule.holds(verb, target)), None)
 
 
 GENERIC = Profile()

@@ -21,7 +21,10 @@ from services.ingest.formats.xapi.shapes import (
 )
 from services.ingest.formats.xapi.texts import VOIDED, Check
 
-IDENTIFIERS = ("mbox", "mbox_sha1sum", "openid", "account")
+_IDENTIFIERS = ("mbox", "mbox_sha1sum", "openid", "account")
+IDENTIFIERS = frozenset(_IDENTIFIERS)
+"""The properties that identify an agent or a group, of which each has one at most."""
+
 _INTERACTION_TYPES = (
     "true-false",
     "choice",
@@ -74,22 +77,22 @@ def problems_of(statement: object, version: str = "", tolerance: Tolerance = STR
 
 
 def _exactly_one_identifier(agent: dict[str, Any], path: str) -> Iterator[FieldReason]:
-    given = [name for name in IDENTIFIERS if name in agent]
+    given = [name for name in _IDENTIFIERS if name in agent]
     if not given:
-        yield FieldReason(path, f"has none of {', '.join(IDENTIFIERS)}: identify the agent by one")
+        yield FieldReason(path, f"has none of {', '.join(_IDENTIFIERS)}: identify the agent by one")
     elif len(given) > 1:
         yield FieldReason(f"{path}.{given[1]}", f"is given and so is {given[0]}: identify an agent by one of them")
 
 
 def _group_rule(group: dict[str, Any], path: str) -> Iterator[FieldReason]:
-    if any(name in group for name in IDENTIFIERS):
+    if any(name in group for name in _IDENTIFIERS):
         yield from _exactly_one_identifier(group, path)
     elif not group.get("member"):
         yield FieldReason(f"{path}.member", "is missing: a group without an identifier lists its members")
 
 
 def _authority_rule(authority: dict[str, Any], path: str) -> Iterator[FieldReason]:
-    for name in IDENTIFIERS:
+    for name in _IDENTIFIERS:
         if name in authority:
             yield FieldReason(f"{path}.{name}", "is given for a group: an authority is an agent, or two without a name")
             return
