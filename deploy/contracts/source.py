@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from google.api import annotations_pb2
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     EnumDescriptorProto,
@@ -16,6 +17,7 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorProto,
     FileDescriptorSet,
     MethodDescriptorProto,
+    MethodOptions,
 )
 
 from services.common.rpc.policy import MethodPolicy, policy_in
@@ -25,6 +27,9 @@ _FILE_MESSAGES, _FILE_ENUMS, _FILE_SERVICES, _FILE_SYNTAX = 4, 5, 6, 12
 _MESSAGE_FIELDS, _MESSAGE_MESSAGES, _MESSAGE_ENUMS = 2, 3, 4
 _ENUM_VALUES = 2
 _SERVICE_METHODS = 2
+
+# The folder of google/api/annotations.proto.
+_GOOGLE_APIS = Path(annotations_pb2.__file__).parents[2]
 
 _TYPE_NAMES = {number: name.removeprefix("TYPE_").lower() for name, number in FieldDescriptorProto.Type.items()}
 
@@ -100,6 +105,24 @@ class Enum:
 
 
 @dataclass(frozen=True, slots=True)
+class HttpRule:
+    """How an RPC is called over HTTP.
+
+    Attributes:
+        verb: in lower case.
+        path: with its variables in braces, each the path of a field.
+        body: the field of the request that the body is; `*`: the whole request; empty: none.
+    """
+
+    verb: str
+    path: str
+    body: str
+
+    def __str__(self) -> str:
+        return f"{self.verb.upper()} {self.path}"
+
+
+@dataclass(frozen=True, slots=True)
 class Method:
     """An RPC.
 
@@ -110,6 +133,7 @@ class Method:
         reply: full name of its reply.
         streaming: as of `streaming_of`.
         policy: the scope that it needs, and whether it is audited.
+        http: how to call it over HTTP; None: it cannot be.
     """
 
     name: str
@@ -118,6 +142,7 @@ class Method:
     reply: str
     streaming: str
     policy: MethodPolicy
+    http: HttpRule | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +187,12 @@ def compile_protos(root: Path, files: Sequence[str] = ()) -> FileDescriptorSet:
         raise ContractError(f"there is no .proto file below {root}")
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "descriptors.bin"
-        command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{root}", "--include_source_info"]
+        command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{root}", f"-I{_GOOGLE_APIS}"]
         compiled = subprocess.run(
-            [*command, f"--descriptor_set_out={output}", *chosen], capture_output=True, text=True, check=False
+            [*command, "--include_source_info", f"--descriptor_set_out={output}", *chosen],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if compiled.returncode:
             raise ContractError(f"the contracts do not compile: {compiled.stderr.strip()}")
@@ -211,6 +239,15 @@ def streaming_of(method: MethodDescriptorProto) -> str:
     return sides[method.client_streaming, method.server_streaming]
 
 
+def http_rule_in(options: MethodOptions) -> HttpRule | None:
+    """The HTTP rule that a method's options declare."""
+    if not options.HasExtension(annotations_pb2.http):
+        return None
+    rule = options.Extensions[annotations_pb2.http]
+    verb = str(rule.WhichOneof("pattern"))
+    return HttpRule(verb, getattr(rule, verb), rule.body)
+
+
 class _Reader:
     """Reads one file's descriptor together with its comments and lines."""
 
@@ -240,6 +277,7 @@ class _Reader:
                         method.output_type.lstrip("."),
                         streaming_of(method),
                         policy_in(method.options),
+                        http_rule_in(method.options),
                     )
                     for number, method in enumerate(service.method)
                 ),
