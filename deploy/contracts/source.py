@@ -188,12 +188,8 @@ def compile_protos(root: Path, files: Sequence[str] = ()) -> FileDescriptorSet:
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "descriptors.bin"
         command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{root}", f"-I{_GOOGLE_APIS}"]
-        compiled = subprocess.run(
-            [*command, "--include_source_info", f"--descriptor_set_out={output}", *chosen],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command += ["--include_source_info", f"--descriptor_set_out={output}", *chosen]
+        compiled = subprocess.run(command, capture_output=True, text=True, check=False)
         if compiled.returncode:
             raise ContractError(f"the contracts do not compile: {compiled.stderr.strip()}")
         return FileDescriptorSet.FromString(output.read_bytes())
