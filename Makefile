@@ -123,7 +123,7 @@ protos-check: $(STAMP) ## Fail when the generated code is out of date
 	  cmp -s "$$file" "$$fresh/cairn/v1/$$(basename "$$file")" || { echo "$$file is out of date: run make protos and commit the result" >&2; exit 1; }
 	done
 
-contracts: $(STAMP) ## Generate docs/api.md and docs/asyncapi.yaml from protos/ and the topics
+contracts: $(STAMP) ## Generate docs/api.md, docs/openapi.yaml and docs/asyncapi.yaml from protos/ and the topics
 	@$(BIN)/python -m deploy.contracts write
 
 contracts-check: $(STAMP) ## Fail when a contract breaks its baseline or a generated document is out of date

@@ -11,6 +11,7 @@ from deploy.contracts.api_reference import api_reference
 from deploy.contracts.asyncapi import asyncapi_document
 from deploy.contracts.baseline import baseline_text, read_baseline
 from deploy.contracts.compatibility import breaks_between
+from deploy.contracts.openapi import openapi_document
 from deploy.contracts.source import ContractError, compile_protos, read_contracts
 from services.common.kafka.topics import TopicsFileError, load_declarations
 
@@ -57,7 +58,7 @@ def check(*, root: Root = Path()) -> None:
 
 @app.command()
 def write(*, root: Root = Path()) -> None:
-    """Write docs/api.md and docs/asyncapi.yaml."""
+    """Write docs/api.md, docs/asyncapi.yaml and docs/openapi.yaml."""
     try:
         documents = _documents(root)
     except (ContractError, TopicsFileError) as error:
@@ -102,6 +103,7 @@ def _documents(root: Path) -> dict[Path, str]:
     return {
         Path("docs/api.md"): api_reference(files),
         Path("docs/asyncapi.yaml"): asyncapi_document(load_declarations(root / _TOPICS), files),
+        Path("docs/openapi.yaml"): openapi_document(files),
     }
 
 
