@@ -23,6 +23,8 @@ is refused. An answer leaves out a field that is false, 0 or empty. Numbers of 6
 id is written `%2F`, and `:` is written `%3A`. A request has at most 4 MiB and comes within a minute. An answer comes
 within 15 s; what streams has an hour."""
 
+_JSON, _LINES = "application/json", "application/x-ndjson"
+
 _SCALARS: dict[str, dict[str, Any]] = {
     "string": {"type": "string"},
     "bool": {"type": "boolean"},
@@ -95,7 +97,7 @@ def openapi_document(files: Sequence[ContractFile]) -> str:
                             "schema": {"type": "integer"},
                         }
                     },
-                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+                    "content": {_JSON: {"schema": {"$ref": "#/components/schemas/Error"}}},
                 }
             },
             "schemas": {"Error": _ERROR} | writer.schemas(),
@@ -130,11 +132,12 @@ class _Writer:
             del described["parameters"]
         if rule.body:
             described["requestBody"] = self._body(method, request, rule, variables)
+        lines = method.streaming.startswith(("server", "bi"))
         described["responses"] = {
             "200": {
                 "description": _line(self._messages[method.reply].comment)
-                + (" One on each line, as they come." if method.streaming.startswith(("server", "bi")) else ""),
-                "content": {"application/json": {"schema": self._ref(method.reply)}},
+                + (" One on each line, as they come." if lines else ""),
+                "content": {_LINES if lines else _JSON: {"schema": self._ref(method.reply)}},
             },
             "default": {"$ref": "#/components/responses/Error"},
         }
@@ -158,7 +161,7 @@ class _Writer:
         schema = self._object(message, inside) if inside else self._ref(message.name)
         if method.streaming.startswith(("client", "bi")):
             schema = {"type": "array", "items": schema}
-        return {"required": True, "content": {"application/json": {"schema": schema}}}
+        return {"required": True, "content": {_JSON: {"schema": schema}}}
 
     def _path_parameter(self, request: Message, variable: str) -> dict[str, Any]:
         *outer, name = variable.split(".")

@@ -185,9 +185,11 @@ def _route(service: str, method: MethodDescriptor, rule: HttpRule, path: str) ->
         # Services refuse a call without a deadline.
         "request_headers_to_add": [_header("grpc-timeout", f"{timeout}S")],
     }
+    told: dict[str, Any] = {"lines": method.server_streaming}
     if rule.body:
         message, prefix = _body(method.input_type, rule.body)
-        route["metadata"] = {"filter_metadata": {_LUA_FILTER: {"message": message.name, "path": prefix}}}
+        told |= {"message": message.name, "path": prefix}
+    route["metadata"] = {"filter_metadata": {_LUA_FILTER: told}}
     return route
 
 

@@ -162,7 +162,10 @@ local function with_violation(text)
 end
 
 function envoy_on_response(handle)
-  if tonumber(handle:headers():get(':status')) < 400 then return end
+  if tonumber(handle:headers():get(':status')) < 400 then
+    if handle:metadata():get('lines') then handle:headers():replace('content-type', 'application/x-ndjson') end
+    return
+  end
   local body = handle:body()
   if not body or body:length() == 0 then return end
   local text, headers = body:getBytes(0, body:length()), handle:headers()
