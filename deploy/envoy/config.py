@@ -82,6 +82,7 @@ def gateway_config(gateway: Gateway, openapi: str) -> dict[str, Any]:
         "@type": f"{_EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "rest",
         "use_remote_address": True,
+        "preserve_external_request_id": True,
         "normalize_path": True,
         "server_header_transformation": "PASS_THROUGH",
         "request_headers_timeout": "10s",
