@@ -20,7 +20,8 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 from cairn.v1 import options_pb2
-from deploy.contracts.source import cardinality_of, http_rule_in, oneof_of, streaming_of, type_of
+from deploy.contracts.source import cardinality_of, oneof_of, streaming_of, type_of
+from deploy.http_rules import http_rule_in
 from services.common.rpc.policy import policy_in
 
 _OLD_DATA = "existing records are read differently or not at all"

@@ -9,8 +9,9 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from deploy.contracts.source import ContractFile, Enum, Field, HttpRule, Message, Method
+from deploy.contracts.source import ContractFile, Enum, Field, Message, Method
 from deploy.contracts.yaml_text import yaml_text
+from deploy.http_rules import HttpRule
 
 _HEADING = "# Generated from protos/ by `make contracts`; change those instead.\n"
 

@@ -17,9 +17,9 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorProto,
     FileDescriptorSet,
     MethodDescriptorProto,
-    MethodOptions,
 )
 
+from deploy.http_rules import HttpRule, http_rule_in
 from services.common.rpc.policy import MethodPolicy, policy_in
 
 # Field numbers in google/protobuf/descriptor.proto, which make up the paths of SourceCodeInfo.
@@ -102,24 +102,6 @@ class Enum:
     comment: str
     values: tuple[EnumValue, ...]
     source: str
-
-
-@dataclass(frozen=True, slots=True)
-class HttpRule:
-    """How an RPC is called over HTTP.
-
-    Attributes:
-        verb: in lower case.
-        path: with its variables in braces, each the path of a field.
-        body: the field of the request that the body is; `*`: the whole request; empty: none.
-    """
-
-    verb: str
-    path: str
-    body: str
-
-    def __str__(self) -> str:
-        return f"{self.verb.upper()} {self.path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,15 +215,6 @@ def streaming_of(method: MethodDescriptorProto) -> str:
         (True, True): "bidirectional streaming",
     }
     return sides[method.client_streaming, method.server_streaming]
-
-
-def http_rule_in(options: MethodOptions) -> HttpRule | None:
-    """The HTTP rule that a method's options declare."""
-    if not options.HasExtension(annotations_pb2.http):
-        return None
-    rule = options.Extensions[annotations_pb2.http]
-    verb = str(rule.WhichOneof("pattern"))
-    return HttpRule(verb, getattr(rule, verb), rule.body)
 
 
 class _Reader:

@@ -14,7 +14,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 from google.rpc import error_details_pb2, status_pb2
 
 from cairn.v1 import catalog_pb2, ingest_pb2, recommender_pb2
-from deploy.contracts.source import HttpRule, http_rule_in
+from deploy.http_rules import HttpRule, http_rule_in
 
 # By the name of its process; a platform knows the recommender's as `server`.
 SERVICES = {
@@ -28,6 +28,8 @@ _EXTENSIONS = "type.googleapis.com/envoy.extensions"
 _FILTERS = f"{_EXTENSIONS}.filters.http"
 _LUA_FILTER = "envoy.filters.http.lua"
 _CONNECTIONS = f"{_EXTENSIONS}.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+_MANAGER = f"{_EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_ADMIN = "admin"
 _REFUSED = "x-cairn-refused"
 
 _TIMEOUT_S = 15
@@ -65,21 +67,27 @@ class Gateway:
 
     Attributes:
         listen: for platforms.
-        admin: for probes and metrics; never for platforms.
+        metrics: for probes (/livez, /readyz) and metrics (/metrics).
+        admin: of Envoy itself, which can also be stopped there: on loopback only.
         upstreams: by the names of SERVICES.
         authority: a file with the certificate of the services' authority; empty: they speak plain text.
     """
 
     listen: str
+    metrics: str
     admin: str
     upstreams: Mapping[str, str]
     authority: str = ""
 
 
+# In containers: services by the names of their processes.
+CONTAINERS = Gateway("0.0.0.0:8080", "0.0.0.0:9464", "127.0.0.1:9901", {name: f"{name}:50051" for name in SERVICES})
+
+
 def gateway_config(gateway: Gateway, openapi: str) -> dict[str, Any]:
     """The configuration; `openapi` is the document to serve at /openapi.yaml."""
     manager = {
-        "@type": f"{_EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "@type": _MANAGER,
         "stat_prefix": "rest",
         "use_remote_address": True,
         "preserve_external_request_id": True,
@@ -97,14 +105,7 @@ def gateway_config(gateway: Gateway, openapi: str) -> dict[str, Any]:
             "mappers": [_local_reply(status, code) for status, code in _CODES.items()]
             + [_local_reply(None, "UNAVAILABLE")]
         },
-        "http_filters": [
-            _lua(),
-            _transcoder(),
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": {"@type": f"{_FILTERS}.router.v3.Router"},
-            },
-        ],
+        "http_filters": [_lua(), _transcoder(), _router()],
     }
     return {
         "admin": {"address": _address(gateway.admin)},
@@ -125,18 +126,43 @@ def gateway_config(gateway: Gateway, openapi: str) -> dict[str, Any]:
                     "name": "rest",
                     "address": _address(gateway.listen),
                     "per_connection_buffer_limit_bytes": _REQUEST_BYTES_MAX,
-                    "filter_chains": [
-                        {
-                            "filters": [
-                                {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
-                            ]
-                        }
-                    ],
-                }
+                    "filter_chains": [_filter_chain(manager)],
+                },
+                _metrics_listener(gateway.metrics),
             ],
-            "clusters": [_cluster(name, gateway.upstreams[name], gateway.authority) for name in SERVICES],
+            "clusters": [_cluster(name, gateway.upstreams[name], gateway.authority) for name in SERVICES]
+            + [{"name": _ADMIN, "type": "STATIC", "load_assignment": _load_assignment(_ADMIN, gateway.admin)}],
         },
     }
+
+
+def _metrics_listener(address: str) -> dict[str, Any]:
+    """What a probe and Prometheus may read of the admin interface."""
+    paths = {"/metrics": "/stats/prometheus", "/livez": "/ready", "/readyz": "/ready"}
+    routes = [
+        {"match": {"path": path}, "route": {"cluster": _ADMIN, "prefix_rewrite": admin}}
+        for path, admin in paths.items()
+    ]
+    manager = {
+        "@type": _MANAGER,
+        "stat_prefix": "metrics",
+        "route_config": {"virtual_hosts": [{"name": "metrics", "domains": ["*"], "routes": routes}]},
+        "http_filters": [_router()],
+    }
+    return {"name": "metrics", "address": _address(address), "filter_chains": [_filter_chain(manager)]}
+
+
+def _filter_chain(manager: Mapping[str, Any]) -> dict[str, Any]:
+    return {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+
+
+def _router() -> dict[str, Any]:
+    return {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{_FILTERS}.router.v3.Router"}}
+
+
+def _load_assignment(name: str, address: str) -> dict[str, Any]:
+    endpoint = {"endpoint": {"address": _address(address)}}
+    return {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}
 
 
 def _rules() -> Iterator[tuple[str, MethodDescriptor, HttpRule]]:
@@ -316,10 +342,7 @@ def _cluster(name: str, address: str, authority: str) -> dict[str, Any]:
                 },
             }
         },
-        "load_assignment": {
-            "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(address)}}]}],
-        },
+        "load_assignment": _load_assignment(name, address),
     }
     if authority:
         host = address.rpartition(":")[0]

@@ -24,7 +24,8 @@ class GatewayServer:
 
     def __init__(self, directory: Path, upstreams: Mapping[str, str], port: int = 0) -> None:
         """Args: `directory` for its files; `upstreams`, the services' addresses; `port`, 0 for a free one."""
-        self._gateway = Gateway(f"{LOOPBACK}:{port or free_port()}", f"{LOOPBACK}:{free_port()}", upstreams)
+        listen, metrics, admin = (f"{LOOPBACK}:{each}" for each in (port or free_port(), free_port(), free_port()))
+        self._gateway = Gateway(listen, metrics, admin, upstreams)
         self._directory = directory
         self._child: Child | None = None
 
@@ -65,12 +66,12 @@ class GatewayServer:
 
     def metrics(self) -> str:
         """Its metrics, in Prometheus's text format."""
-        with urllib.request.urlopen(f"http://{self._gateway.admin}/stats/prometheus", timeout=10) as reply:
+        with urllib.request.urlopen(f"http://{self._gateway.metrics}/metrics", timeout=10) as reply:
             return str(reply.read().decode())
 
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://{self._gateway.admin}/ready", timeout=1):
+            with urllib.request.urlopen(f"http://{self._gateway.metrics}/readyz", timeout=1):
                 return True
         except (urllib.error.URLError, TimeoutError):
             return False
