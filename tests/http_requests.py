@@ -15,6 +15,7 @@ from services.common.http.bodies import BodyLimits
 from services.common.rpc.admission import Admission
 from services.common.rpc.rate_limits import TokenBuckets
 from services.common.rpc.slots import SlotLimits, Slots
+from services.common.telemetry.traces import NO_TRACES
 from services.ingest.application.publish import PublishEvents
 from services.ingest.bootstrap import IngestAdapters, http_routes
 from tests.adapters.memory_event_log import MemoryEventLog, MemoryLearnerKeys, MemorySkillTags
@@ -56,7 +57,7 @@ async def call(app, method, path, *, headers=(), chunks=(b"",), query="", client
         "type": "http",
         "method": method,
         "path": path,
-        "raw_path": quote(path).encode(),
+        "raw_path": quote(path, errors="replace").encode(),
         "root_path": "",
         "query_string": query.encode(),
         "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers],
@@ -76,7 +77,9 @@ async def call(app, method, path, *, headers=(), chunks=(b"",), query="", client
 class HttpIngest:
     """Ingest's routes, over ports in memory."""
 
-    def __init__(self, tmp_path, *, ready=True, bytes_max=200_000, rate_limit=None, slots=None, more_routes=()):
+    def __init__(
+        self, tmp_path, *, ready=True, bytes_max=200_000, rate_limit=None, slots=None, more_routes=(), traces=NO_TRACES
+    ):
         self.log = MemoryEventLog()
         self.recent = MemoryRecentEvents()
         self.tags = MemorySkillTags({}, ready=ready)
@@ -91,7 +94,7 @@ class HttpIngest:
         self.admission = Admission(self.tenants, self.slots, buckets)
         publish = PublishEvents(self.log, self.recent, self.tags, lambda: NOW)
         routes = [*http_routes(self.adapters, publish, self.admission), *more_routes]
-        self.app = http_application(routes, HttpContext(self.admission, BodyLimits(bytes_max, 0.2)))
+        self.app = http_application(routes, HttpContext(self.admission, BodyLimits(bytes_max, 0.2), traces))
 
     async def request(self, method, path, body=b"", *, key=None, headers=(), **more):
         """Send a request with the tenant's API key, or another one; a body that is no bytes is sent as JSON."""

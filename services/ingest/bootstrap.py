@@ -13,6 +13,7 @@ from prometheus_client import Gauge
 from cairn.v1 import ingest_pb2_grpc
 from services.common.auth.registry import TenantRegistry
 from services.common.auth.tenants_file import load_tenants
+from services.common.http.connections import ConnectionLimits
 from services.common.http.routes import OpenRoute, Route
 from services.common.http.server import HttpOptions, HttpServer
 from services.common.process import announce, run_until_stopped
@@ -134,7 +135,8 @@ def _http_server(
 ) -> HttpServer | None:
     if not options.http_listen or admission is None:
         return None
-    http = HttpOptions(options.http_listen, "CAIRN_INGEST_HTTP_LISTEN", options.grpc)
+    connections = ConnectionLimits(age_s=options.grpc.connection_age_s)
+    http = HttpOptions(options.http_listen, "CAIRN_INGEST_HTTP_LISTEN", options.grpc, connections)
     return HttpServer(http, admission, http_routes(adapters, publish, admission), options.traces)
 
 

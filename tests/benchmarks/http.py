@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 import grpc
@@ -16,12 +16,13 @@ import psutil
 from cairn.client import CHANNEL_OPTIONS
 from cairn.v1 import ingest_pb2, ingest_pb2_grpc
 from deploy.local.stack import SERVICES, Component, Stack, StackOptions
-from tests.benchmarks.loading import Response, responses
+from tests.benchmarks.loading import Response
 
 EVENTS_PER_S_MIN = 5_000
 RATIO_MIN = 0.6
 _BATCH = 100
-_CONNECTIONS = 4
+_CONNECTIONS = 8
+_LEARNERS, _ITEMS = 2_000, 2_000
 # The two take turns, so that other work on the machine slows down both.
 _TURNS, _TURN_S = 4, 4.0
 # Requests that are built before a turn: more than it can send.
@@ -76,7 +77,7 @@ def measure_http(directory: Path) -> HttpFigures:
 async def _measure(stack: Stack, ingest: psutil.Process) -> HttpFigures:
     events = {"http": 0, "grpc": 0}
     seconds, cpu_s = dict.fromkeys(events, 0.0), dict.fromkeys(events, 0.0)
-    sources = {way: responses(2 * _TURNS * _BUILT * _BATCH, way) for way in events}
+    sources = {way: _responses(way) for way in events}
     builders: dict[str, Callable[[list[Response]], bytes]] = {"http": _http_request(stack), "grpc": _grpc_request}
     async with grpc.aio.insecure_channel(stack.environment["CAIRN_TARGET_INGEST"], options=CHANNEL_OPTIONS) as channel:
         senders = {
@@ -101,6 +102,11 @@ async def _measure(stack: Stack, ingest: psutil.Process) -> HttpFigures:
 def _cpu_s(process: psutil.Process) -> float:
     times = process.cpu_times()
     return times.user + times.system
+
+
+def _responses(way: str) -> Iterator[Response]:
+    """Responses of learners who take turns, so that those of the first turn, which is not counted, are all of them."""
+    return (Response(f"{way}-{number % _LEARNERS}", number, 7 * number % _ITEMS, number % 5) for number in count())
 
 
 async def _turn(senders: list[Send], built: Iterator[bytes]) -> tuple[int, float]:

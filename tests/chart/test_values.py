@@ -214,7 +214,15 @@ def united(*names: str) -> dict[str, Any]:
 
 # Few cases in which every value counts.
 CASES = (
-    united("Kafka with TLS and users", "events over HTTP", "mutual TLS", "HPA", "monitoring", "traces", "Redis with an authority"),
+    united(
+        "Kafka with TLS and users",
+        "events over HTTP",
+        "mutual TLS",
+        "HPA",
+        "monitoring",
+        "traces",
+        "Redis with an authority",
+    ),
     united("Kafka with client credentials", "KEDA", "bundles in a bucket", "Redis with a password in a file"),
     united("Kafka with client certificates"),
     united("Kafka with a token command"),

@@ -191,6 +191,14 @@ async def test_a_running_request_is_not_silent(tmp_path):
         assert (await answer_of(reader))[2] == b"done"
 
 
+async def test_an_old_connection_ends_with_its_next_answer_which_says_so(tmp_path):
+    async with scene(tmp_path, connections=ConnectionLimits(age_s=0.0)) as at:
+        reader, writer = await at.connect()
+        status, headers, _ = await at.echo((reader, writer))
+        assert (status, headers["connection"]) == (200, "close")
+        assert await closed(reader) == b""
+
+
 @pytest.mark.parametrize("sent", [b"nonsense\r\n\r\n", b"GET /about HTTP/1.1\r\nHost: here\r\nX: " + b"x" * 70_000])
 async def test_what_is_no_request_or_has_endless_headers_is_refused(tmp_path, sent):
     async with scene(tmp_path) as at:

@@ -10,8 +10,10 @@ import re
 import pytest
 import structlog
 from google.protobuf import json_format
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import REGISTRY
 from starlette.responses import Response
 
@@ -24,6 +26,7 @@ from services.common.http.routes import OpenRoute, Route
 from services.common.rpc.freshness import decode
 from services.common.rpc.rate_limits import RateLimit
 from services.common.rpc.slots import SlotLimits
+from services.common.telemetry.traces import traces_into
 from services.ingest.application.ports import LeftOutRow
 from services.ingest.application.publish import PublishEvents
 from services.ingest.entrypoints.http.publishing import POLICY, HttpPublisher
@@ -121,6 +124,21 @@ async def test_more_events_than_one_batch_has_keep_their_order(service):
     assert [result.position.offset for result in results] == list(range(1_203))
 
 
+@pytest.mark.parametrize("form", ["list", "lines"])
+async def test_more_events_than_a_request_takes_are_refused_before_they_are_read(service, form):
+    body = b"[" + b",".join([b"{}"] * 5_001) + b"]" if form == "list" else b"{}\n" * 5_001
+    answer = await service.request("POST", PATH, body, headers=[LINES] if form == "lines" else ())
+    assert (answer.status, answer.error["field_violations"][0]["field"]) == (413, "events")
+    assert "5001 events" in answer.error["message"]
+
+
+async def test_a_document_of_very_many_values_is_not_decoded(tmp_path):
+    service = HttpIngest(tmp_path, bytes_max=2_000_000)
+    answer = await service.request("POST", PATH, b"[" + b"{}," * 400_001 + b"{}]")
+    assert (answer.status, answer.error["field_violations"][0]["field"]) == (413, "body")
+    assert "400000" in answer.error["message"]
+
+
 @pytest.mark.parametrize(
     ("body", "named"),
     [
@@ -137,6 +155,7 @@ async def test_more_events_than_one_batch_has_keep_their_order(service):
         (b'{"events": [{}], "events": [{}]}', "events"),
         (b"\n\n", "body"),
     ],
+    ids=lambda value: value if isinstance(value, str) else f"{len(value)} bytes",
 )
 async def test_a_body_without_events_is_refused_with_what_to_send(service, body, named):
     answer = await service.request("POST", PATH, body)
@@ -170,11 +189,12 @@ async def test_a_compressed_body_is_read(service):
         (gzip.compress(b"0" * 200_001), "gzip", 413),
         (gzip.compress(b"x" * 150_000) * 2, "gzip", 413),
         (b"no gzip", "gzip", 400),
-        (gzip.compress(b"[]")[:-4], "gzip", 400),
+        (gzip.compress(json.dumps(event()).encode())[:-4], "gzip", 400),
         (b"x", "br", 415),
         (b"x", "gzip, gzip", 415),
         (b"0" * 200_001, "identity", 413),
     ],
+    ids=["bomb", "bomb in parts", "no gzip", "cut short", "other coding", "two codings", "large"],
 )
 async def test_a_body_that_is_too_large_or_not_in_its_coding_is_refused(service, body, coding, status):
     answer = await service.request("POST", PATH, body, headers=[("Content-Encoding", coding)])
@@ -273,6 +293,15 @@ async def test_every_answer_has_a_request_id(service):
     assert re.fullmatch("[0-9a-f]{32}", made.headers["x-request-id"])
 
 
+async def test_a_request_is_a_span_of_the_callers_trace(tmp_path):
+    exporter, trace_id = InMemorySpanExporter(), "a" * 32
+    service = HttpIngest(tmp_path, traces=traces_into(SimpleSpanProcessor(exporter), service="ingest", share=0.0))
+    await publish(service, [event()], headers=[("traceparent", f"00-{trace_id}-{'b' * 16}-01")])
+    (span,) = exporter.get_finished_spans()
+    assert (span.name, f"{span.context.trace_id:032x}") == ("POST /v1/events:batch", trace_id)
+    assert span.attributes["http.response.status_code"] == 200
+
+
 async def test_an_unknown_path_or_method_is_answered_in_the_same_shape(service):
     unknown = await service.request("GET", "/nowhere")
     assert (unknown.status, unknown.error["code"]) == (404, "NOT_FOUND")
@@ -343,6 +372,11 @@ _JSON = st.recursive(
 _BODIES = st.binary(max_size=300) | _JSON.map(lambda document: json.dumps(document).encode())
 
 
+_LATIN = st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0"), max_size=12)
+_NAMES = ("Authorization", "Content-Type", "Content-Encoding", "Content-Length", "Expect", "Host", "traceparent")
+_VALUES = _LATIN | st.sampled_from(["[", "Basic Og==", "Basic 7Q==", "gzip", "9" * 5_000, "100-continue"])
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
     return HttpIngest(tmp_path_factory.mktemp("shared"))
@@ -359,3 +393,22 @@ async def test_any_bytes_at_all_get_an_answer_in_a_known_shape(shared, body, med
     answer = await shared.request("POST", PATH, body, headers=headers)
     assert answer.status in {200, 400, 415}, answer.body
     assert answer.json["results"] if answer.status == 200 else answer.error["field_violations"]
+
+
+@given(
+    method=st.sampled_from(["GET", "POST", "PUT", "OPTIONS"]) | _LATIN,
+    path=st.sampled_from([PATH, "/"]) | st.text().map(lambda text: f"/{text}"),
+    headers=st.lists(st.tuples(st.sampled_from([*_NAMES, "X-Request-Id"]), _VALUES), max_size=5),
+    known=st.booleans(),
+)
+@example(method="POST", path=PATH, headers=[("Content-Length", "9" * 5_000)], known=True)
+@example(method="GET", path="/", headers=[("Host", "[")], known=False)
+@example(method="OPTIONS", path=PATH, headers=[("Host", "[")], known=False)
+@example(method="POST", path=PATH, headers=[("Authorization", "Basic \xff")], known=False)
+@example(method="POST", path=PATH, headers=[("traceparent", "\xff")], known=True)
+@settings(max_examples=150)
+async def test_any_method_path_and_headers_get_an_answer_too(shared, method, path, headers, known):
+    key = [("Authorization", f"Bearer {shared.key}")] if known else []
+    answer = await call(shared.app, method, path, headers=[*key, *headers], chunks=[b"[]"])
+    assert answer.status in {400, 401, 404, 405, 413, 415}, answer.body
+    assert answer.error["message"]

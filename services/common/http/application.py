@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -156,19 +155,19 @@ def _api_key_of(request: Request) -> str | None:
         if scheme.lower() == "basic" and given:
             try:
                 return base64.b64decode(given, validate=True).decode().partition(":")[2] or None
-            except (binascii.Error, UnicodeDecodeError):
+            except ValueError:
                 return None
     return None
 
 
 def _not_served(request: Request, table: Mapping[str, _AnyRoute]) -> RequestRefusedError:
     if not table:
-        message = f"{request.url.path[:200]!r} is not served here; docs/platforms.md lists the paths"
+        message = f"{request.scope['path'][:200]!r} is not served here; docs/platforms.md lists the paths"
         return RequestRefusedError(
             ended(code_pb2.NOT_FOUND, message, reason="PATH_UNKNOWN"), reason="no_route", http_status=404
         )
     allowed = ", ".join(sorted(table))
-    message = f"{request.method[:40]} is not served on {request.url.path[:200]!r}; use {allowed}"
+    message = f"{request.method[:40]} is not served on {request.scope['path'][:200]!r}; use {allowed}"
     status = ended(code_pb2.UNIMPLEMENTED, message, reason="METHOD_UNKNOWN")
     return RequestRefusedError(status, reason="no_route", http_status=405, headers={"Allow": allowed})
 

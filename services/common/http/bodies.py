@@ -17,7 +17,10 @@ from services.common.rpc.statuses import FieldViolation, ended
 # Of a request that is refused on its headers: a client that still sends may not see an answer before it has sent all.
 _DISCARDED_BYTES_MAX = 65_536
 _DISCARDED_WITHIN_S = 1.0
+_LENGTH_DIGITS_MAX = 20
 _GZIP = 16 + zlib.MAX_WBITS
+# As many as a gRPC request may have fields. Decoding them takes about a tenth of a second, in which nothing else runs.
+_VALUES_MAX = 400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +48,9 @@ async def read_body(request: Request, limits: BodyLimits) -> bytes:
         problem = f"is {coding[:40]!r}: send gzip, or no encoding"
         raise invalid_request([FieldViolation("Content-Encoding", problem)], reason="encoding", http_status=415)
     announced = request.headers.get("content-length", "0")
-    if announced.isdecimal() and int(announced) > limits.bytes_max:
-        raise _too_large(f"is {announced}", limits.bytes_max, field="Content-Length")
+    # Python converts no text of thousands of digits.
+    if announced.isdecimal() and (len(announced) > _LENGTH_DIGITS_MAX or int(announced) > limits.bytes_max):
+        raise _too_large(f"is {announced[:_LENGTH_DIGITS_MAX]}", limits.bytes_max, field="Content-Length")
     body = bytearray()
     try:
         async with asyncio.timeout(limits.timeout_s):
@@ -92,8 +96,9 @@ def json_of(body: bytes, field: str = "body") -> object:
         field: what to call it in a refusal.
 
     Raises:
-        RequestRefusedError: when it is not one JSON document in UTF-8, or an object has a key twice.
+        RequestRefusedError: when it is not one JSON document in UTF-8, has too many values, or names a key twice.
     """
+    check_values(body, field)
     try:
         document: object = msgspec.json.decode(body)
         key = repeated_key(body)
@@ -102,6 +107,14 @@ def json_of(body: bytes, field: str = "body") -> object:
     if key is not None:
         raise invalid_request([FieldViolation(key, "is given twice: keep the right one")], reason="repeated_key")
     return document
+
+
+def check_values(body: bytes, field: str = "body") -> None:
+    """Raise RequestRefusedError when a JSON document may have too many values to decode; `field` as in json_of."""
+    # Each value is followed by one of these, or by the end of its object or list.
+    if (values := body.count(b",") + body.count(b":")) > _VALUES_MAX:
+        problem = f"has up to {values} values, and a request may have {_VALUES_MAX}: send it in several requests"
+        raise invalid_request([FieldViolation(field, problem)], reason="too_many_values", http_status=413)
 
 
 def no_json(error: Exception, field: str = "body") -> RequestRefusedError:

@@ -25,11 +25,14 @@ class ConnectionLimits:
         keep_alive_s: how long one stays open after a request.
         headers_s: how long the TLS handshake may take, and how long the headers of a request.
         silent: connections whose request has not come yet. Another one takes the place of the oldest.
+        age_s: the age from which an answer is the last one of its connection, so that clients spread over servers that
+            started since. None: any.
     """
 
     keep_alive_s: float = 60.0
     headers_s: float = 10.0
     silent: int = 500
+    age_s: float | None = None
 
 
 class ConnectionServer(uvicorn.Server):
@@ -99,12 +102,16 @@ class _Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._made_s = self.loop.time()
         self._await_request()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._stop_waiting()
+            if self._limits.age_s is not None and self.loop.time() - self._made_s > self._limits.age_s:
+                # As if the client had asked for it.
+                self.headers.append((b"connection", b"close"))
         elif self not in self._silent and not self.transport.is_closing():
             self._await_request()
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import msgspec
 from google.protobuf import json_format
 from starlette.responses import Response
 
-from services.common.http.bodies import no_json
+from services.common.http.bodies import check_values, no_json
 from services.common.http.refusals import RequestRefusedError, invalid_request, json_response
 from services.common.http.routes import Admitted, Route
 from services.common.rpc.statuses import FieldViolation
 from services.common.turns import Pauses
 from services.ingest.application.ports import FileRow
-from services.ingest.entrypoints.http.publishing import POLICY, HttpPublisher
+from services.ingest.entrypoints.http.publishing import POLICY, HttpPublisher, check_rows
 from services.ingest.formats.ndjson import row_of
 from services.ingest.wire.replies import response_of
 
@@ -33,44 +32,45 @@ def event_routes(publish: HttpPublisher) -> list[Route]:
     """The route of events in Cairn's own form."""
 
     async def handle(admitted: Admitted) -> Response:
+        events = _events_of(admitted)
+        check_rows(len(events))
         pauses, rows = Pauses(), list[FileRow]()
-        for number, event in enumerate(_events_of(admitted), start=1):
+        for number, event in enumerate(events, start=1):
             rows.append(row_of(event, number))
             await pauses.when_due()
-        if not rows:
-            raise invalid_request([FieldViolation("events", "is empty: send at least one event")], reason="batch_size")
         outcomes = [outcome for outcome in await publish(admitted.tenant, rows) if outcome is not None]
         return json_response(json_format.MessageToDict(response_of(outcomes), preserving_proto_field_name=True))
 
     return [Route(PATH, ("POST",), handle, POLICY)]
 
 
-def _events_of(admitted: Admitted) -> Iterator[bytes]:
+def _events_of(admitted: Admitted) -> list[bytes]:
     """The JSON of each event."""
     body, media_type = admitted.body, admitted.media_type
     if media_type not in {"", _JSON, *_LINES}:
         problem = f"is {media_type[:80]!r}: send {_JSON}, or {_JSON_LINES} for one event on each line"
         raise invalid_request([FieldViolation("Content-Type", problem)], reason="media_type", http_status=415)
+    check_values(body)
     if media_type in _LINES:
         return _lines_of(body)
     try:
         if body.lstrip()[:1] == b"[":
-            return map(bytes, msgspec.json.decode(body, type=list[msgspec.Raw]))
+            return _raw_of(body)
         found = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         if b"\n" in body.strip() and _is_object(body.strip().partition(b"\n")[0]):
             return _lines_of(body)
         raise no_json(error) from error
-    return _listed(body, bytes(found["events"])) if "events" in found else iter([body])
+    return _listed(body, bytes(found["events"])) if "events" in found else [body]
 
 
-def _listed(body: bytes, listed: bytes) -> Iterator[bytes]:
+def _listed(body: bytes, listed: bytes) -> list[bytes]:
     """The events of a document {"events": [...]}, of which `listed` is the list."""
     before, found, after = body.partition(listed)
     if not found or not _BEFORE.fullmatch(before) or not _AFTER.fullmatch(after):
         raise _other_fields()
     try:
-        return map(bytes, msgspec.json.decode(listed, type=list[msgspec.Raw]))
+        return _raw_of(listed)
     except msgspec.MsgspecError as error:
         raise invalid_request([FieldViolation("events", "is no list: send a list of events")]) from error
 
@@ -80,8 +80,12 @@ def _other_fields() -> RequestRefusedError:
     return invalid_request([FieldViolation("events", problem)])
 
 
-def _lines_of(body: bytes) -> Iterator[bytes]:
-    return (line for line in body.splitlines() if line.strip())
+def _raw_of(listed: bytes) -> list[bytes]:
+    return [bytes(event) for event in msgspec.json.decode(listed, type=list[msgspec.Raw])]
+
+
+def _lines_of(body: bytes) -> list[bytes]:
+    return [line for line in body.splitlines() if line.strip()]
 
 
 def _is_object(text: bytes) -> bool:

@@ -19,6 +19,22 @@ from services.ingest.entrypoints.refusals import LEFT_OUT, REFUSALS, REFUSED, SE
 POLICY = "cairn.v1.IngestService/PublishEvents"
 """The method whose scope and rate the entries share."""
 
+ROWS_MAX = 5_000
+"""Events that one request may have, in as many batches as they need."""
+
+
+def check_rows(rows: int) -> None:
+    """Raise RequestRefusedError when a request has no events, or more than ROWS_MAX."""
+    if not 1 <= rows <= ROWS_MAX:
+        problem = (
+            f"has {rows} events, a request takes 1 to {ROWS_MAX}: send them in several requests"
+            if rows
+            else "is empty: send at least one event"
+        )
+        raise invalid_request(
+            [FieldViolation("events", problem)], reason="batch_size", http_status=413 if rows else 400
+        )
+
 
 class HttpPublisher:
     """Publishes the events of a request in their order, in as many batches as they need."""
@@ -46,9 +62,11 @@ class HttpPublisher:
             left out.
 
         Raises:
-            RequestRefusedError: when nothing is acknowledged: the log or the catalog is not available now, or the rows
-                have problems and `all_or_nothing` is set.
+            RequestRefusedError: when nothing is acknowledged: there are too many rows, the log or the catalog is
+                not available now, or the rows have problems and `all_or_nothing` is set.
         """
+        if rows:
+            check_rows(len(rows))
         if all_or_nothing:
             self._check_all(rows)
         self._charge(tenant.name, len(rows))
