@@ -20,6 +20,11 @@ MATRIX: Mapping[str, Mapping[str, Any]] = {
     "what is needed": {},
     "TLS": {"tls": {"secretName": "cairn-tls", "insecure": False}},
     "mutual TLS": {"tls": {"secretName": "cairn-tls", "insecure": False, "clientCa": {"secretName": "clients"}}},
+    "gateway": {"gateway": {"enabled": True}, "ingest": {"http": {"enabled": True}}},
+    "gateway to TLS": {
+        "tls": {"secretName": "cairn-tls", "insecure": False},
+        "gateway": {"enabled": True, "ca": {"secretName": "cairn-tls"}, "service": {"type": "LoadBalancer"}},
+    },
     "HPA": {
         "ingest": {"autoscaling": {"enabled": True}},
         "server": {"autoscaling": {"enabled": True}},
