@@ -226,6 +226,7 @@ CASES = (
     united("Kafka with client credentials", "KEDA", "bundles in a bucket", "Redis with a password in a file"),
     united("Kafka with client certificates"),
     united("Kafka with a token command"),
+    united("gateway to TLS"),
 )
 
 
