@@ -1,4 +1,4 @@
-"""The gateway transcodes JSON over HTTP, and refuses in Cairn's shape what is wrong. Stand-ins are behind it."""
+"""The gateway transcodes JSON over HTTP, and refuses in Cairn's shape what is wrong. The services behind it are fakes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Answer(NamedTuple):
         return self.json["error"]
 
 
-class StandIn:
+class Fakes:
     """All three services: keeps what it is sent, and answers with `status` where one is set."""
 
     def __init__(self):
@@ -62,20 +62,20 @@ class StandIn:
 
 
 @pytest.fixture(scope="module")
-def stand_in():
-    return StandIn()
+def fakes():
+    return Fakes()
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory, stand_in):
+def gateway(tmp_path_factory, fakes):
     with ThreadPoolExecutor(4) as pool:
         server = grpc.server(pool)
         ingest = ingest_pb2_grpc.IngestServiceServicer()
         catalog = catalog_pb2_grpc.CatalogServiceServicer()
         recommender = recommender_pb2_grpc.RecommendationServiceServicer()
-        ingest.PublishEvents = ingest.DeleteLearner = stand_in.handle
-        catalog.PutSkill = catalog.GetSkill = catalog.ListResources = stand_in.handle
-        recommender.Recommend, recommender.Subscribe = stand_in.handle, stand_in.handle_stream
+        ingest.PublishEvents = ingest.DeleteLearner = fakes.handle
+        catalog.PutSkill = catalog.GetSkill = catalog.ListResources = fakes.handle
+        recommender.Recommend, recommender.Subscribe = fakes.handle, fakes.handle_stream
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(catalog, server)
         recommender_pb2_grpc.add_RecommendationServiceServicer_to_server(recommender, server)
@@ -91,8 +91,8 @@ def gateway(tmp_path_factory, stand_in):
 
 
 @pytest.fixture
-def call(gateway, stand_in):
-    stand_in.__init__()
+def call(gateway, fakes):
+    fakes.__init__()
 
     def send(method, path, body=None, **headers):
         connection = HTTPConnection(gateway.address, timeout=20)
@@ -106,48 +106,48 @@ def call(gateway, stand_in):
     return send
 
 
-def test_a_request_reaches_its_rpc_with_path_query_body_and_key(call, stand_in):
-    stand_in.reply = catalog_pb2.PutSkillResponse(etag="e2")
+def test_a_request_reaches_its_rpc_with_path_query_body_and_key(call, fakes):
+    fakes.reply = catalog_pb2.PutSkillResponse(etag="e2")
     answer = call("PUT", "/v1/skills/6.RP%2Fa%20b?must_be_new=true", {"code": "6.RP", "importance": 0.5})
     assert (answer.status, answer.json) == (200, {"etag": "e2"})
-    (request,) = stand_in.requests
+    (request,) = fakes.requests
     assert request == catalog_pb2.PutSkillRequest(
         skill=catalog_pb2.Skill(id="6.RP/a b", code="6.RP", importance=0.5), must_be_new=True
     )
-    assert stand_in.metadata["authorization"] == "Bearer key"
+    assert fakes.metadata["authorization"] == "Bearer key"
 
 
-def test_a_call_has_a_deadline_that_services_ask_for_and_a_stream_has_a_longer_one(call, stand_in):
-    stand_in.reply = recommender_pb2.RecommendResponse()
+def test_a_call_has_a_deadline_that_services_ask_for_and_a_stream_has_a_longer_one(call, fakes):
+    fakes.reply = recommender_pb2.RecommendResponse()
     call("POST", "/v1/learners/ada:recommend", b"")
-    stand_in.reply = [recommender_pb2.SubscribeResponse()]
+    fakes.reply = [recommender_pb2.SubscribeResponse()]
     call("POST", "/v1/learners:subscribe", {"learner_ids": ["ada"]}, **{"grpc-timeout": "1n"})
-    short, long = stand_in.deadlines_s
+    short, long = fakes.deadlines_s
     assert 10 < short <= 15
     assert 3_000 < long <= 3_600
 
 
-def test_both_names_of_a_field_are_taken_and_answers_have_those_of_the_contracts(call, stand_in):
-    stand_in.reply = recommender_pb2.RecommendResponse(learner_id="ada")
+def test_both_names_of_a_field_are_taken_and_answers_have_those_of_the_contracts(call, fakes):
+    fakes.reply = recommender_pb2.RecommendResponse(learner_id="ada")
     for body in ({"class_id": "3b", "filter": {"max_minutes": 9}}, {"classId": "3b", "filter": {"maxMinutes": 9}}):
         assert call("POST", "/v1/learners/ada:recommend", body).json == {"learner_id": "ada"}
-    first, second = stand_in.requests
+    first, second = fakes.requests
     assert first == second
     assert (first.learner_id, first.class_id, first.filter.max_minutes) == ("ada", "3b", 9)
 
 
-def test_a_filter_is_given_as_parameters(call, stand_in):
-    stand_in.reply = catalog_pb2.ListResourcesResponse()
+def test_a_filter_is_given_as_parameters(call, fakes):
+    fakes.reply = catalog_pb2.ListResourcesResponse()
     kinds = "filter.kinds=RESOURCE_KIND_VIDEO&filter.kinds=RESOURCE_KIND_GAME"
     assert call("GET", f"/v1/resources?page_size=7&{kinds}").status == 200
-    assert stand_in.requests == [
+    assert fakes.requests == [
         catalog_pb2.ListResourcesRequest(page_size=7, filter=catalog_pb2.ListResourcesFilter(kinds=[2, 4]))
     ]
 
 
-def test_a_stream_of_answers_comes_as_json_lines(call, stand_in):
+def test_a_stream_of_answers_comes_as_json_lines(call, fakes):
     complete = recommender_pb2.SnapshotComplete(learners=2)
-    stand_in.reply = [recommender_pb2.SubscribeResponse(snapshot_complete=complete)] * 2
+    fakes.reply = [recommender_pb2.SubscribeResponse(snapshot_complete=complete)] * 2
     answer = call("POST", "/v1/learners:subscribe", {"learner_ids": ["ada", "ben"]})
     assert answer.headers["content-type"] == "application/x-ndjson"
     assert [json.loads(line) for line in answer.body.splitlines()] == [{"snapshot_complete": {"learners": 2}}] * 2
@@ -196,7 +196,7 @@ EVENT = {"learner_id": "ada", "source": "web", "assessment": {"item": "q1", "cor
     ],
 )
 def test_what_is_wrong_is_refused_with_the_path_of_the_field_and_reaches_no_service(
-    call, stand_in, method, path, body, field
+    call, fakes, method, path, body, field
 ):
     answer = call(method, path, body)
     assert answer.status == (413 if isinstance(body, bytes) and len(body) > BYTES_MAX else 400)
@@ -204,7 +204,7 @@ def test_what_is_wrong_is_refused_with_the_path_of_the_field_and_reaches_no_serv
     assert answer.error["code"] == "INVALID_ARGUMENT"
     assert answer.error["message"].startswith(f"{field}: ")
     assert [violation["field"] for violation in answer.error["field_violations"]] == [field]
-    assert stand_in.requests == []
+    assert fakes.requests == []
 
 
 def test_a_body_nested_too_deeply_is_refused_and_the_gateway_lives(call):
@@ -220,8 +220,8 @@ def test_an_unknown_path_and_another_method_are_refused_as_ingest_refuses_them(c
     assert method.headers["allow"] == "POST"
 
 
-def test_a_refusal_of_a_service_has_its_violations(call, stand_in):
-    stand_in.status = invalid_argument(
+def test_a_refusal_of_a_service_has_its_violations(call, fakes):
+    fakes.status = invalid_argument(
         [FieldViolation("limit", 'is "9", {too} [much]: ask for \\ 5'), FieldViolation("b", "ö")]
     )
     answer = call("POST", "/v1/learners/ada:recommend", {"limit": 9})
@@ -236,15 +236,15 @@ def test_a_refusal_of_a_service_has_its_violations(call, stand_in):
     }
 
 
-def test_without_a_key_the_answer_is_401_with_a_challenge(call, stand_in):
-    stand_in.status = unauthenticated("there is no API key")
+def test_without_a_key_the_answer_is_401_with_a_challenge(call, fakes):
+    fakes.status = unauthenticated("there is no API key")
     answer = call("GET", "/v1/skills/a")
     assert (answer.status, answer.headers["www-authenticate"]) == (401, 'Bearer realm="cairn"')
     assert answer.error == {"code": "UNAUTHENTICATED", "message": "there is no API key", "reason": "API_KEY_INVALID"}
 
 
-def test_over_the_rate_limit_the_answer_is_429_and_says_when_to_come_again(call, stand_in):
-    stand_in.status = resource_exhausted("too many calls", reason="RATE", retry_after_s=1.25)
+def test_over_the_rate_limit_the_answer_is_429_and_says_when_to_come_again(call, fakes):
+    fakes.status = resource_exhausted("too many calls", reason="RATE", retry_after_s=1.25)
     answer = call("POST", "/v1/events:publish", {"events": [EVENT]})
     assert (answer.status, answer.headers["retry-after"]) == (429, "2")
     assert answer.error == {
@@ -255,8 +255,8 @@ def test_over_the_rate_limit_the_answer_is_429_and_says_when_to_come_again(call,
     }
 
 
-def test_a_stream_that_is_refused_at_once_is_an_error_and_no_stream(call, stand_in):
-    stand_in.status = unauthenticated("there is no API key")
+def test_a_stream_that_is_refused_at_once_is_an_error_and_no_stream(call, fakes):
+    fakes.status = unauthenticated("there is no API key")
     answer = call("POST", "/v1/learners:subscribe", {"learner_ids": ["ada"]})
     assert (answer.status, answer.headers["content-type"], answer.error["code"]) == (
         401,
@@ -271,11 +271,11 @@ def test_the_document_is_served_without_a_key(call):
     assert answer.body.decode() == OPENAPI.read_text(encoding="utf-8")
 
 
-def test_grpc_itself_is_not_served(call, stand_in):
+def test_grpc_itself_is_not_served(call, fakes):
     path = "/cairn.v1.IngestService/PublishEvents"
     answer = call("POST", path, b"", **{"Content-Type": "application/grpc"})
     assert answer.headers["grpc-status"] == str(grpc.StatusCode.UNIMPLEMENTED.value[0])
-    assert stand_in.requests == []
+    assert fakes.requests == []
 
 
 def test_a_service_that_is_away_is_503_in_the_same_shape(tmp_path):
