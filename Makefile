@@ -115,19 +115,21 @@ status: $(STAMP) ## Show what is running, where, and how far it has come
 	@$(BIN)/cairn status
 
 PROTOS := $(sort $(wildcard protos/cairn/v1/*.proto))
+# google/api/annotations.proto comes with a library.
+PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos -I "$$($(BIN)/python -c 'from pathlib import Path; from google.api import annotations_pb2; print(Path(annotations_pb2.__file__).parents[2])')"
 
 protos: $(STAMP) ## Generate the Python code from protos/
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos --python_out=protos --grpc_python_out=protos --mypy_out=quiet:protos --mypy_grpc_out=quiet:protos $(PROTOS)
+	@$(PROTOC) --python_out=protos --grpc_python_out=protos --mypy_out=quiet:protos --mypy_grpc_out=quiet:protos $(PROTOS)
 	rm -f protos/cairn/v1/{events,options}_pb2_grpc.py*
 
 protos-check: $(STAMP) ## Fail when the generated code is out of date
 	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos --python_out="$$fresh" --grpc_python_out="$$fresh" --mypy_out=quiet:"$$fresh" --mypy_grpc_out=quiet:"$$fresh" $(PROTOS)
+	$(PROTOC) --python_out="$$fresh" --grpc_python_out="$$fresh" --mypy_out=quiet:"$$fresh" --mypy_grpc_out=quiet:"$$fresh" $(PROTOS)
 	for file in protos/cairn/v1/*_pb2*; do
 	  cmp -s "$$file" "$$fresh/cairn/v1/$$(basename "$$file")" || { echo "$$file is out of date: run make protos and commit the result" >&2; exit 1; }
 	done
 
-contracts: $(STAMP) ## Generate docs/api.md and docs/asyncapi.yaml from protos/ and the topics
+contracts: $(STAMP) ## Generate docs/api.md, docs/openapi.yaml and docs/asyncapi.yaml from protos/ and the topics
 	@$(BIN)/python -m deploy.contracts write
 
 contracts-check: $(STAMP) ## Fail when a contract breaks its baseline or a generated document is out of date

@@ -21,6 +21,8 @@ never the payload. Ids of another tenant are treated as absent. Errors are gRPC 
 `BadRequest` names the invalid fields, `ErrorInfo` the reason, and `RetryInfo` says when to send the same call again.
 The standard health service needs no key. A request holds at most 50,000 values in its repeated fields together.
 
+Every RPC has an HTTP path too, for JSON through the gateway of `deploy/envoy/`: `openapi.yaml` describes them.
+
 A scalar field that is not set reads as zero or empty. An `optional` field tracks whether it was set. Of a `oneof`, at
 most one field is set.
 """
@@ -64,6 +66,8 @@ class _Writer:
                 f"{method.streaming.capitalize()}: {self._linked(method.request)} → {self._linked(method.reply)}\n",
                 f"Scope: `{method.policy.scope}`{', audited' if method.policy.audited else ''}.\n",
             ]
+            if method.http is not None:
+                lines.append(f"HTTP: `{method.http}`.\n")
         return "\n".join(lines)
 
     def message(self, message: Message) -> str:

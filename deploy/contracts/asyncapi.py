@@ -12,9 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import yaml
-
 from deploy.contracts.source import ContractError, ContractFile, Enum, Message
+from deploy.contracts.yaml_text import yaml_text
 from services.common.auth.identity import LEARNER_PATTERN, TENANT_PATTERN
 from services.common.encryption.headers import ALGORITHM, ENCRYPTION_HEADER, KEY_ID_HEADER
 from services.common.kafka.envelope import JSON, LEARNER_EVENTS, PROTOBUF, cloud_event_headers
@@ -135,7 +134,7 @@ def asyncapi_document(topics: Mapping[str, TopicDeclaration], files: Sequence[Co
         "operations": operations,
         "components": {"messages": messages},
     }
-    return _HEADING + yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return _HEADING + yaml_text(document)
 
 
 def _messages_by_topic(files: Iterable[ContractFile]) -> dict[str, tuple[Message, str]]:
@@ -308,17 +307,3 @@ def _short(name: str) -> str:
 
 def _snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes multi-line texts as blocks, and repeats values instead of using YAML references."""
-
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature.
-        return True
-
-
-def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-_Dumper.add_representer(str, _represent_text)

@@ -21,6 +21,7 @@ from google.protobuf.descriptor_pb2 import (
 
 from cairn.v1 import options_pb2
 from deploy.contracts.source import cardinality_of, oneof_of, streaming_of, type_of
+from deploy.http_rules import http_rule_in
 from services.common.rpc.policy import policy_in
 
 _OLD_DATA = "existing records are read differently or not at all"
@@ -212,6 +213,9 @@ def _method_breaks(element: str, before: MethodDescriptorProto, after: MethodDes
     # A baseline from before the option existed says nothing about the scope.
     if before.options.HasExtension(options_pb2.method) and new_scope is not old_scope:
         yield Break(element, f"changed its scope from {old_scope} to {new_scope}", _OLD_KEYS)
+    old_rule, new_rule = http_rule_in(before.options), http_rule_in(after.options)
+    if old_rule is not None and new_rule != old_rule:
+        yield Break(element, f"changed its HTTP rule from {old_rule!r} to {new_rule!r}", _OLD_CALLERS)
 
 
 def _reserved_breaks(name: str, before: Iterable[range], after: list[range]) -> Iterator[Break]:

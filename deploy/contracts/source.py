@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from google.api import annotations_pb2
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     EnumDescriptorProto,
@@ -18,6 +19,7 @@ from google.protobuf.descriptor_pb2 import (
     MethodDescriptorProto,
 )
 
+from deploy.http_rules import HttpRule, http_rule_in
 from services.common.rpc.policy import MethodPolicy, policy_in
 
 # Field numbers in google/protobuf/descriptor.proto, which make up the paths of SourceCodeInfo.
@@ -25,6 +27,9 @@ _FILE_MESSAGES, _FILE_ENUMS, _FILE_SERVICES, _FILE_SYNTAX = 4, 5, 6, 12
 _MESSAGE_FIELDS, _MESSAGE_MESSAGES, _MESSAGE_ENUMS = 2, 3, 4
 _ENUM_VALUES = 2
 _SERVICE_METHODS = 2
+
+# The folder of google/api/annotations.proto.
+_GOOGLE_APIS = Path(annotations_pb2.__file__).parents[2]
 
 _TYPE_NAMES = {number: name.removeprefix("TYPE_").lower() for name, number in FieldDescriptorProto.Type.items()}
 
@@ -110,6 +115,7 @@ class Method:
         reply: full name of its reply.
         streaming: as of `streaming_of`.
         policy: the scope that it needs, and whether it is audited.
+        http: how to call it over HTTP; None: it cannot be.
     """
 
     name: str
@@ -118,6 +124,7 @@ class Method:
     reply: str
     streaming: str
     policy: MethodPolicy
+    http: HttpRule | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +169,9 @@ def compile_protos(root: Path, files: Sequence[str] = ()) -> FileDescriptorSet:
         raise ContractError(f"there is no .proto file below {root}")
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "descriptors.bin"
-        command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{root}", "--include_source_info"]
-        compiled = subprocess.run(
-            [*command, f"--descriptor_set_out={output}", *chosen], capture_output=True, text=True, check=False
-        )
+        command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{root}", f"-I{_GOOGLE_APIS}"]
+        command += ["--include_source_info", f"--descriptor_set_out={output}", *chosen]
+        compiled = subprocess.run(command, capture_output=True, text=True, check=False)
         if compiled.returncode:
             raise ContractError(f"the contracts do not compile: {compiled.stderr.strip()}")
         return FileDescriptorSet.FromString(output.read_bytes())
@@ -240,6 +246,7 @@ class _Reader:
                         method.output_type.lstrip("."),
                         streaming_of(method),
                         policy_in(method.options),
+                        http_rule_in(method.options),
                     )
                     for number, method in enumerate(service.method)
                 ),

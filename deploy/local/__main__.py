@@ -87,6 +87,7 @@ def up(
     ingest_http_port: Port = 0,
     worker_port: Port = 0,
     server_port: Port = 0,
+    gateway_port: Port = 0,
 ) -> None:
     """Start everything and leave it running; `down` stops it.
 
@@ -100,6 +101,7 @@ def up(
         "ingest-http": ingest_http_port,
         "worker": worker_port,
         "server": server_port,
+        "gateway": gateway_port,
     }
     options = StackOptions(
         supervisor.DIRECTORY,

@@ -13,10 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, NoReturn, Self
 
+from deploy.envoy.config import SERVICES as BEHIND_THE_GATEWAY
 from deploy.kafka.cluster import KafkaCluster
 from deploy.local.access import StackAccess
 from deploy.local.broker import Broker
 from deploy.local.demo_tenant import create_demo_tenant
+from deploy.local.gateway import GatewayServer, is_available
 from deploy.local.redis import RedisServer
 from deploy.local.serving import is_serving
 from deploy.local.stop_signals import uninterrupted
@@ -33,6 +35,7 @@ TOPICS = Path(__file__).parents[1] / "topics.yaml"
 KAFKA_LIBRARIES = Path(".local/kafka")
 
 INFRASTRUCTURE = {"broker", "redis"}
+GATEWAY = "gateway"
 _SERVICE_DEADLINE_S = 60.0
 _DRAIN_S = 1.0
 _CHECK_EVERY_S = 0.5
@@ -281,6 +284,7 @@ class Stack:
         self._create_topics()
         self._create_key()
         self._start_services(ports)
+        self._start_gateway(ports)
 
     def _remove_leftovers(self) -> None:
         directory = self._options.directory
@@ -295,7 +299,7 @@ class Stack:
     def _claim_ports(self) -> dict[str, int]:
         services = self._options.services
         http = [f"{service.name}-http" for service in services if service.http_listen]
-        names = ["broker", "redis", *(service.name for service in services), *http]
+        names = ["broker", "redis", *(service.name for service in services), *http, GATEWAY]
         asked = {name: self._options.ports.get(name, 0) for name in names}
         return {
             name: claim_port(port, component=name, option=f"--{name}-port") if port else 0
@@ -369,6 +373,20 @@ class Stack:
         for service, child in started:
             child.wait_ready(lambda service=service: self._is_serving(service), _SERVICE_DEADLINE_S)  # type: ignore[misc]  # mypy cannot infer a defaulted lambda.
             self._report(_component(child, self._addresses[service.name], begun))
+
+    def _start_gateway(self, ports: Mapping[str, int]) -> None:
+        if not self._addresses.keys() >= BEHIND_THE_GATEWAY.keys():
+            return
+        if not is_available():
+            self._report(Component(GATEWAY, "left out: there is no Envoy for this machine", 0, None, 0.0))
+            return
+        begun = time.monotonic()
+        upstreams = {name: self._addresses[name] for name in BEHIND_THE_GATEWAY}
+        gateway = GatewayServer(self._options.directory, upstreams, ports[GATEWAY])
+        gateway.start()
+        self._children.append(gateway.child)
+        self._addresses[GATEWAY] = self._http_addresses["CAIRN_TARGET_REST"] = gateway.address
+        self._report(_component(gateway.child, gateway.address, begun))
 
     def _start_service(self, service: Service, port: int) -> Child:
         address_file = self._address_file(service)

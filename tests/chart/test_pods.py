@@ -64,7 +64,7 @@ def files_of(pod: dict[str, Any]) -> list[str]:
         item["path"]
         for volume in pod["volumes"]
         for source in volume.get("projected", {}).get("sources", ())
-        for item in source["secret"]["items"]
+        for item in source.get("secret", {}).get("items", ())
     ]
 
 
@@ -137,7 +137,8 @@ def test_processes_are_alive_by_their_loop_and_ready_by_their_work_and_jobs_are_
         if "CAIRN_LISTEN" in variables:
             assert variables["CAIRN_LISTEN"] == f"0.0.0.0:{ports['grpc']}", each.where
         assert variables.get("CAIRN_INGEST_HTTP_LISTEN") == (f"0.0.0.0:{ports['http']}" if "http" in ports else None)
-        assert ("http" in ports) == (name == "events over HTTP" and each.role == "ingest"), each.where
+        with_http = {"events over HTTP", "gateway"}
+        assert ("http" in ports) == (name in with_http and each.role == "ingest"), each.where
         startup = probes["startupProbe"]
         assert startup["periodSeconds"] * startup["failureThreshold"] >= 300, each.where
         # /livez waits 4 s for the loop, and a restart is the last resort.
@@ -168,7 +169,9 @@ def test_secrets_are_files_that_only_the_group_can_read(name):
             if "projected" in volume:
                 assert volume["projected"]["defaultMode"] == 0o440, where
                 paths = [
-                    item["path"] for source in volume["projected"]["sources"] for item in source["secret"]["items"]
+                    item["path"]
+                    for source in volume["projected"]["sources"]
+                    for item in source.get("secret", {}).get("items", ())
                 ]
                 assert len(paths) == len(set(paths)), where
 

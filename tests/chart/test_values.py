@@ -228,6 +228,7 @@ CASES = (
     united("Kafka with client credentials", "KEDA", "bundles in a bucket", "Redis with a password in a file"),
     united("Kafka with client certificates", "Open edX"),
     united("Kafka with a token command"),
+    united("gateway to TLS"),
 )
 
 

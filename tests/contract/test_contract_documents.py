@@ -8,13 +8,16 @@ from typing import Annotated, Any, Literal
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ConfigDict, Field
 from typer.testing import CliRunner
 
 from deploy.contracts.__main__ import app
 from deploy.contracts.api_reference import api_reference
 from deploy.contracts.asyncapi import asyncapi_document
+from deploy.contracts.openapi import openapi_document
 from deploy.contracts.source import ContractError, compile_protos, read_contracts
+from deploy.envoy.config import CONTAINERS, gateway_config
 from services.common.kafka import envelope
 from services.common.kafka.topics import TopicDeclaration, load_declarations
 
@@ -36,7 +39,16 @@ def document(contracts, topics):
     return yaml.safe_load(asyncapi_document(topics, contracts))
 
 
+@pytest.fixture(scope="module")
+def openapi(contracts):
+    return yaml.safe_load(openapi_document(contracts))
+
+
 def test_the_committed_documents_are_up_to_date(contracts, topics):
+    openapi = openapi_document(contracts)
+    assert (ROOT / "docs/openapi.yaml").read_text() == openapi, "run make contracts"
+    configured = yaml.safe_load((ROOT / "deploy/helm/cairn/files/envoy.yaml").read_text())
+    assert configured == gateway_config(CONTAINERS, openapi), "run make contracts"
     assert (ROOT / "docs/api.md").read_text() == api_reference(contracts), "run make contracts"
     assert (ROOT / "docs/asyncapi.yaml").read_text() == asyncapi_document(topics, contracts), "run make contracts"
 
@@ -420,3 +432,52 @@ def test_every_hook_calls_an_existing_make_target_and_downloads_nothing():
 def test_lint_checks_the_contracts():
     (prerequisites,) = re.findall(r"^lint: (.*?)##", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert "contracts-check" in prerequisites.split()
+
+
+# OpenAPI.
+
+
+def test_every_rpc_is_an_operation_with_its_body_its_answer_and_its_errors(contracts, openapi):
+    operations = {
+        operation["operationId"]: (verb, operation)
+        for verbs in openapi["paths"].values()
+        for verb, operation in verbs.items()
+    }
+    methods = [method for file in contracts for service in file.services for method in service.methods]
+    assert set(operations) == {method.name for method in methods}
+    for method in methods:
+        verb, operation = operations[method.name]
+        assert ("requestBody" in operation) is (verb not in {"get", "delete"})
+        (answer,) = operation["responses"]["200"]["content"].values()
+        assert answer["schema"] == {"$ref": f"#/components/schemas/{method.reply.rpartition('.')[2]}"}
+        assert operation["responses"]["default"] == {"$ref": "#/components/responses/Error"}
+
+
+def test_its_schemas_are_valid_and_every_reference_resolves(openapi):
+    schemas = openapi["components"]["schemas"]
+    for schema in schemas.values():
+        Draft202012Validator.check_schema(schema)
+    text = yaml.safe_dump(openapi)
+    assert set(re.findall(r"#/components/schemas/(\w+)", text)) == set(schemas)
+
+
+def test_a_path_has_exactly_the_parameters_it_names(openapi):
+    for path, verbs in openapi["paths"].items():
+        for operation in verbs.values():
+            named = [each["name"] for each in operation.get("parameters", []) if each["in"] == "path"]
+            assert named == re.findall(r"\{(.*?)\}", path)
+    # Two templates that differ in names alone would be one path.
+    bare = [re.sub(r"\{.*?\}", "{}", path) for path in openapi["paths"]]
+    assert len(bare) == len(set(bare))
+
+
+def test_a_schema_has_what_the_json_of_protobuf_has(openapi):
+    schemas = openapi["components"]["schemas"]
+    position = schemas["LogPosition"]["properties"]
+    assert (position["partition"]["type"], position["offset"]["type"]) == ("integer", "string")
+    submission = schemas["EventSubmission"]
+    assert submission["additionalProperties"] is False
+    assert submission["properties"]["occurred_at"]["format"] == "date-time"
+    assert "At most one of `body`" in submission["properties"]["assessment"]["description"]
+    assert "RESOURCE_KIND_GAME" in schemas["ResourceKind"]["enum"]
+    assert schemas["Skill"]["properties"]["prerequisites"]["items"] == {"type": "string"}

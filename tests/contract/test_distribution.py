@@ -87,8 +87,9 @@ def test_both_distributions_have_one_version_and_one_licence():
     assert (ROOT / "LICENSE").read_bytes() == (ROOT / "protos" / "LICENSE").read_bytes()
 
 
-def test_the_client_needs_grpcio_and_the_protobuf_of_the_generated_code_and_nothing_else():
-    grpcio, protobuf = project(ROOT / "protos")["dependencies"]
+def test_the_client_needs_grpcio_and_what_the_generated_code_imports_and_nothing_else():
+    google_apis, grpcio, protobuf = project(ROOT / "protos")["dependencies"]
+    assert google_apis.startswith("googleapis-common-protos")
     assert grpcio.startswith("grpcio>=")
     generated = re.search(
         r"Protobuf Python Version: ([\d.]+)", (ROOT / "protos/cairn/v1/events_pb2.py").read_text()

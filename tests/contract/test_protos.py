@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2
 from grpc_tools import protoc
 
 ROOT = Path(__file__).parents[2] / "protos"
+GOOGLE_APIS = Path(annotations_pb2.__file__).parents[2]
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("cairn/v1/*.proto"))
 
 # Field numbers of FileDescriptorProto and its parts, which make up the paths of SourceCodeInfo.
@@ -24,7 +26,14 @@ def descriptors(tmp_path_factory):
 
     output = tmp_path_factory.mktemp("protos") / "descriptors.bin"
     well_known = Path(grpc_tools.__file__).parent / "_proto"
-    arguments = ["protoc", f"-I{ROOT}", f"-I{well_known}", "--include_source_info", f"--descriptor_set_out={output}"]
+    arguments = [
+        "protoc",
+        f"-I{ROOT}",
+        f"-I{well_known}",
+        f"-I{GOOGLE_APIS}",
+        "--include_source_info",
+        f"--descriptor_set_out={output}",
+    ]
     assert protoc.main([*arguments, *FILES]) == 0
     return descriptor_pb2.FileDescriptorSet.FromString(output.read_bytes()).file
 
@@ -102,7 +111,7 @@ def test_the_generated_code_is_up_to_date(tmp_path):
     import grpc_tools
 
     well_known = Path(grpc_tools.__file__).parent / "_proto"
-    assert protoc.main([*arguments, f"-I{well_known}", *FILES]) == 0
+    assert protoc.main([*arguments, f"-I{well_known}", f"-I{GOOGLE_APIS}", *FILES]) == 0
     for generated in sorted(tmp_path.rglob("*_pb2.py")):
         checked_in = ROOT / generated.relative_to(tmp_path)
         assert checked_in.read_bytes() == generated.read_bytes(), f"{checked_in.name}: run make protos"

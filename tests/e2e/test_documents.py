@@ -92,6 +92,9 @@ def _runnable(lines: list[str]) -> list[str]:
 def folder_with_the_code(tmp_path):
     for name in ("deploy", "services", "protos"):
         (tmp_path / name).symlink_to(ROOT / name)
+    # The gateway serves it.
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "openapi.yaml").symlink_to(ROOT / "docs" / "openapi.yaml")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CAIRN_")}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     environment["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{tmp_path / 'protos'}"

@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from cairn.v1 import events_pb2 as cairn_dot_v1_dot_events__pb2
 from cairn.v1 import options_pb2 as cairn_dot_v1_dot_options__pb2
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x63\x61irn/v1/ingest.proto\x12\x08\x63\x61irn.v1\x1a\x15\x63\x61irn/v1/events.proto\x1a\x16\x63\x61irn/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"O\n\x13StreamEventsRequest\x12)\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.cairn.v1.EventSubmission\x12\r\n\x05\x62\x61tch\x18\x02 \x01(\x04\"c\n\x14StreamEventsResponse\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x04\x12&\n\x07results\x18\x02 \x03(\x0b\x32\x15.cairn.v1.EventResult\x12\x14\n\x0cnot_compared\x18\x03 \x01(\x08\"*\n\x14\x44\x65leteLearnerRequest\x12\x12\n\nlearner_id\x18\x01 \x01(\t\"p\n\x15\x44\x65leteLearnerResponse\x12\'\n\x08position\x18\x01 \x01(\x0b\x32\x15.cairn.v1.LogPosition\x12\x17\n\x0f\x66reshness_token\x18\x02 \x01(\t\x12\x15\n\rkey_destroyed\x18\x03 \x01(\x08\"A\n\x14PublishEventsRequest\x12)\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.cairn.v1.EventSubmission\"\xa9\x03\n\x0f\x45ventSubmission\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x12\n\nlearner_id\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12/\n\x0boccurred_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fsource_sequence\x18\x05 \x01(\t\x12\x0f\n\x07revises\x18\x06 \x01(\x08\x12\x0f\n\x07ordinal\x18\x07 \x01(\r\x12\x17\n\x0f\x66ormer_id_taken\x18\x08 \x01(\x08\x12\x34\n\nassessment\x18\n \x01(\x0b\x32\x1e.cairn.v1.AssessmentSubmissionH\x00\x12\x36\n\x0binteraction\x18\x0b \x01(\x0b\x32\x1f.cairn.v1.InteractionSubmissionH\x00\x12/\n\npreference\x18\x0c \x01(\x0b\x32\x19.cairn.v1.PreferenceEventH\x00\x12\x34\n\ncorrection\x18\r \x01(\x0b\x32\x1e.cairn.v1.CorrectionSubmissionH\x00\x42\x06\n\x04\x62ody\"\x97\x01\n\x15InteractionSubmission\x12\x10\n\x08resource\x18\x01 \x01(\t\x12\'\n\x04kind\x18\x02 \x01(\x0e\x32\x19.cairn.v1.InteractionKind\x12\x19\n\x11recommendation_id\x18\x03 \x01(\t\x12\x18\n\x0b\x64uration_ms\x18\x04 \x01(\rH\x00\x88\x01\x01\x42\x0e\n\x0c_duration_ms\"\xa7\x01\n\x14\x43orrectionSubmission\x12\x15\n\rtarget_source\x18\x01 \x01(\t\x12\x17\n\x0ftarget_event_id\x18\x02 \x01(\t\x12 \n\x06voided\x18\x03 \x01(\x0b\x32\x0e.cairn.v1.VoidH\x00\x12\x11\n\x07\x63orrect\x18\x04 \x01(\x08H\x00\x12 \n\x05score\x18\x05 \x01(\x0b\x32\x0f.cairn.v1.ScoreH\x00\x42\x08\n\x06\x63hange\"\x90\x02\n\x14\x41ssessmentSubmission\x12\x0c\n\x04item\x18\x01 \x01(\t\x12\x10\n\x08\x61\x63tivity\x18\x02 \x01(\t\x12\x0e\n\x06skills\x18\x03 \x03(\t\x12\x11\n\x07\x63orrect\x18\x04 \x01(\x08H\x00\x12 \n\x05score\x18\x05 \x01(\x0b\x32\x0f.cairn.v1.ScoreH\x00\x12\x14\n\x07\x61ttempt\x18\x06 \x01(\rH\x01\x88\x01\x01\x12\x12\n\x05hints\x18\x07 \x01(\rH\x02\x88\x01\x01\x12\x18\n\x0b\x64uration_ms\x18\x08 \x01(\rH\x03\x88\x01\x01\x12\x1e\n\x05grain\x18\t \x01(\x0e\x32\x0f.cairn.v1.GrainB\t\n\x07outcomeB\n\n\x08_attemptB\x08\n\x06_hintsB\x0e\n\x0c_duration_ms\"U\n\x15PublishEventsResponse\x12&\n\x07results\x18\x01 \x03(\x0b\x32\x15.cairn.v1.EventResult\x12\x14\n\x0cnot_compared\x18\x02 \x01(\x08\"\xea\x01\n\x0b\x45ventResult\x12%\n\x06status\x18\x01 \x01(\x0e\x32\x15.cairn.v1.EventStatus\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\'\n\x08position\x18\x03 \x01(\x0b\x32\x15.cairn.v1.LogPosition\x12\x17\n\x0f\x66reshness_token\x18\x04 \x01(\t\x12(\n\x08problems\x18\x05 \x03(\x0b\x32\x16.cairn.v1.FieldProblem\x12\x0f\n\x07learner\x18\x06 \x01(\t\x12\r\n\x05older\x18\x07 \x01(\x08\x12\x16\n\x0ewithout_skills\x18\x08 \x01(\x08\"0\n\x0bLogPosition\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"-\n\x0c\x46ieldProblem\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t*\xb2\x01\n\x0b\x45ventStatus\x12\x1c\n\x18\x45VENT_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45VENT_STATUS_ACCEPTED\x10\x01\x12\x1a\n\x16\x45VENT_STATUS_DUPLICATE\x10\x02\x12\x19\n\x15\x45VENT_STATUS_REJECTED\x10\x03\x12\x19\n\x15\x45VENT_STATUS_CONFLICT\x10\x04\x12\x18\n\x14\x45VENT_STATUS_REVISED\x10\x05\x32\xa4\x02\n\rIngestService\x12Z\n\rPublishEvents\x12\x1e.cairn.v1.PublishEventsRequest\x1a\x1f.cairn.v1.PublishEventsResponse\"\x08\xc2\xc1\x18\x04\x08\x01\x18\x14\x12[\n\x0cStreamEvents\x12\x1d.cairn.v1.StreamEventsRequest\x1a\x1e.cairn.v1.StreamEventsResponse\"\x08\xc2\xc1\x18\x04\x08\x01\x18\x14(\x01\x30\x01\x12Z\n\rDeleteLearner\x12\x1e.cairn.v1.DeleteLearnerRequest\x1a\x1f.cairn.v1.DeleteLearnerResponse\"\x08\xc2\xc1\x18\x04\x08\x04\x10\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x63\x61irn/v1/ingest.proto\x12\x08\x63\x61irn.v1\x1a\x15\x63\x61irn/v1/events.proto\x1a\x16\x63\x61irn/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"O\n\x13StreamEventsRequest\x12)\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.cairn.v1.EventSubmission\x12\r\n\x05\x62\x61tch\x18\x02 \x01(\x04\"c\n\x14StreamEventsResponse\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x04\x12&\n\x07results\x18\x02 \x03(\x0b\x32\x15.cairn.v1.EventResult\x12\x14\n\x0cnot_compared\x18\x03 \x01(\x08\"*\n\x14\x44\x65leteLearnerRequest\x12\x12\n\nlearner_id\x18\x01 \x01(\t\"p\n\x15\x44\x65leteLearnerResponse\x12\'\n\x08position\x18\x01 \x01(\x0b\x32\x15.cairn.v1.LogPosition\x12\x17\n\x0f\x66reshness_token\x18\x02 \x01(\t\x12\x15\n\rkey_destroyed\x18\x03 \x01(\x08\"A\n\x14PublishEventsRequest\x12)\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.cairn.v1.EventSubmission\"\xa9\x03\n\x0f\x45ventSubmission\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x12\n\nlearner_id\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12/\n\x0boccurred_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fsource_sequence\x18\x05 \x01(\t\x12\x0f\n\x07revises\x18\x06 \x01(\x08\x12\x0f\n\x07ordinal\x18\x07 \x01(\r\x12\x17\n\x0f\x66ormer_id_taken\x18\x08 \x01(\x08\x12\x34\n\nassessment\x18\n \x01(\x0b\x32\x1e.cairn.v1.AssessmentSubmissionH\x00\x12\x36\n\x0binteraction\x18\x0b \x01(\x0b\x32\x1f.cairn.v1.InteractionSubmissionH\x00\x12/\n\npreference\x18\x0c \x01(\x0b\x32\x19.cairn.v1.PreferenceEventH\x00\x12\x34\n\ncorrection\x18\r \x01(\x0b\x32\x1e.cairn.v1.CorrectionSubmissionH\x00\x42\x06\n\x04\x62ody\"\x97\x01\n\x15InteractionSubmission\x12\x10\n\x08resource\x18\x01 \x01(\t\x12\'\n\x04kind\x18\x02 \x01(\x0e\x32\x19.cairn.v1.InteractionKind\x12\x19\n\x11recommendation_id\x18\x03 \x01(\t\x12\x18\n\x0b\x64uration_ms\x18\x04 \x01(\rH\x00\x88\x01\x01\x42\x0e\n\x0c_duration_ms\"\xa7\x01\n\x14\x43orrectionSubmission\x12\x15\n\rtarget_source\x18\x01 \x01(\t\x12\x17\n\x0ftarget_event_id\x18\x02 \x01(\t\x12 \n\x06voided\x18\x03 \x01(\x0b\x32\x0e.cairn.v1.VoidH\x00\x12\x11\n\x07\x63orrect\x18\x04 \x01(\x08H\x00\x12 \n\x05score\x18\x05 \x01(\x0b\x32\x0f.cairn.v1.ScoreH\x00\x42\x08\n\x06\x63hange\"\x90\x02\n\x14\x41ssessmentSubmission\x12\x0c\n\x04item\x18\x01 \x01(\t\x12\x10\n\x08\x61\x63tivity\x18\x02 \x01(\t\x12\x0e\n\x06skills\x18\x03 \x03(\t\x12\x11\n\x07\x63orrect\x18\x04 \x01(\x08H\x00\x12 \n\x05score\x18\x05 \x01(\x0b\x32\x0f.cairn.v1.ScoreH\x00\x12\x14\n\x07\x61ttempt\x18\x06 \x01(\rH\x01\x88\x01\x01\x12\x12\n\x05hints\x18\x07 \x01(\rH\x02\x88\x01\x01\x12\x18\n\x0b\x64uration_ms\x18\x08 \x01(\rH\x03\x88\x01\x01\x12\x1e\n\x05grain\x18\t \x01(\x0e\x32\x0f.cairn.v1.GrainB\t\n\x07outcomeB\n\n\x08_attemptB\x08\n\x06_hintsB\x0e\n\x0c_duration_ms\"U\n\x15PublishEventsResponse\x12&\n\x07results\x18\x01 \x03(\x0b\x32\x15.cairn.v1.EventResult\x12\x14\n\x0cnot_compared\x18\x02 \x01(\x08\"\xea\x01\n\x0b\x45ventResult\x12%\n\x06status\x18\x01 \x01(\x0e\x32\x15.cairn.v1.EventStatus\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\'\n\x08position\x18\x03 \x01(\x0b\x32\x15.cairn.v1.LogPosition\x12\x17\n\x0f\x66reshness_token\x18\x04 \x01(\t\x12(\n\x08problems\x18\x05 \x03(\x0b\x32\x16.cairn.v1.FieldProblem\x12\x0f\n\x07learner\x18\x06 \x01(\t\x12\r\n\x05older\x18\x07 \x01(\x08\x12\x16\n\x0ewithout_skills\x18\x08 \x01(\x08\"0\n\x0bLogPosition\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"-\n\x0c\x46ieldProblem\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t*\xb2\x01\n\x0b\x45ventStatus\x12\x1c\n\x18\x45VENT_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45VENT_STATUS_ACCEPTED\x10\x01\x12\x1a\n\x16\x45VENT_STATUS_DUPLICATE\x10\x02\x12\x19\n\x15\x45VENT_STATUS_REJECTED\x10\x03\x12\x19\n\x15\x45VENT_STATUS_CONFLICT\x10\x04\x12\x18\n\x14\x45VENT_STATUS_REVISED\x10\x05\x32\xfe\x02\n\rIngestService\x12w\n\rPublishEvents\x12\x1e.cairn.v1.PublishEventsRequest\x1a\x1f.cairn.v1.PublishEventsResponse\"%\xc2\xc1\x18\x04\x08\x01\x18\x14\x82\xd3\xe4\x93\x02\x17\"\x12/v1/events:publish:\x01*\x12w\n\x0cStreamEvents\x12\x1d.cairn.v1.StreamEventsRequest\x1a\x1e.cairn.v1.StreamEventsResponse\"$\xc2\xc1\x18\x04\x08\x01\x18\x14\x82\xd3\xe4\x93\x02\x16\"\x11/v1/events:stream:\x01*(\x01\x30\x01\x12{\n\rDeleteLearner\x12\x1e.cairn.v1.DeleteLearnerRequest\x1a\x1f.cairn.v1.DeleteLearnerResponse\")\xc2\xc1\x18\x04\x08\x04\x10\x01\x82\xd3\xe4\x93\x02\x1b*\x19/v1/learners/{learner_id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,39 +36,39 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cairn.v1.ingest_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_INGESTSERVICE'].methods_by_name['PublishEvents']._loaded_options = None
-  _globals['_INGESTSERVICE'].methods_by_name['PublishEvents']._serialized_options = b'\302\301\030\004\010\001\030\024'
+  _globals['_INGESTSERVICE'].methods_by_name['PublishEvents']._serialized_options = b'\302\301\030\004\010\001\030\024\202\323\344\223\002\027\"\022/v1/events:publish:\001*'
   _globals['_INGESTSERVICE'].methods_by_name['StreamEvents']._loaded_options = None
-  _globals['_INGESTSERVICE'].methods_by_name['StreamEvents']._serialized_options = b'\302\301\030\004\010\001\030\024'
+  _globals['_INGESTSERVICE'].methods_by_name['StreamEvents']._serialized_options = b'\302\301\030\004\010\001\030\024\202\323\344\223\002\026\"\021/v1/events:stream:\001*'
   _globals['_INGESTSERVICE'].methods_by_name['DeleteLearner']._loaded_options = None
-  _globals['_INGESTSERVICE'].methods_by_name['DeleteLearner']._serialized_options = b'\302\301\030\004\010\004\020\001'
-  _globals['_EVENTSTATUS']._serialized_start=1971
-  _globals['_EVENTSTATUS']._serialized_end=2149
-  _globals['_STREAMEVENTSREQUEST']._serialized_start=115
-  _globals['_STREAMEVENTSREQUEST']._serialized_end=194
-  _globals['_STREAMEVENTSRESPONSE']._serialized_start=196
-  _globals['_STREAMEVENTSRESPONSE']._serialized_end=295
-  _globals['_DELETELEARNERREQUEST']._serialized_start=297
-  _globals['_DELETELEARNERREQUEST']._serialized_end=339
-  _globals['_DELETELEARNERRESPONSE']._serialized_start=341
-  _globals['_DELETELEARNERRESPONSE']._serialized_end=453
-  _globals['_PUBLISHEVENTSREQUEST']._serialized_start=455
-  _globals['_PUBLISHEVENTSREQUEST']._serialized_end=520
-  _globals['_EVENTSUBMISSION']._serialized_start=523
-  _globals['_EVENTSUBMISSION']._serialized_end=948
-  _globals['_INTERACTIONSUBMISSION']._serialized_start=951
-  _globals['_INTERACTIONSUBMISSION']._serialized_end=1102
-  _globals['_CORRECTIONSUBMISSION']._serialized_start=1105
-  _globals['_CORRECTIONSUBMISSION']._serialized_end=1272
-  _globals['_ASSESSMENTSUBMISSION']._serialized_start=1275
-  _globals['_ASSESSMENTSUBMISSION']._serialized_end=1547
-  _globals['_PUBLISHEVENTSRESPONSE']._serialized_start=1549
-  _globals['_PUBLISHEVENTSRESPONSE']._serialized_end=1634
-  _globals['_EVENTRESULT']._serialized_start=1637
-  _globals['_EVENTRESULT']._serialized_end=1871
-  _globals['_LOGPOSITION']._serialized_start=1873
-  _globals['_LOGPOSITION']._serialized_end=1921
-  _globals['_FIELDPROBLEM']._serialized_start=1923
-  _globals['_FIELDPROBLEM']._serialized_end=1968
-  _globals['_INGESTSERVICE']._serialized_start=2152
-  _globals['_INGESTSERVICE']._serialized_end=2444
+  _globals['_INGESTSERVICE'].methods_by_name['DeleteLearner']._serialized_options = b'\302\301\030\004\010\004\020\001\202\323\344\223\002\033*\031/v1/learners/{learner_id}'
+  _globals['_EVENTSTATUS']._serialized_start=2001
+  _globals['_EVENTSTATUS']._serialized_end=2179
+  _globals['_STREAMEVENTSREQUEST']._serialized_start=145
+  _globals['_STREAMEVENTSREQUEST']._serialized_end=224
+  _globals['_STREAMEVENTSRESPONSE']._serialized_start=226
+  _globals['_STREAMEVENTSRESPONSE']._serialized_end=325
+  _globals['_DELETELEARNERREQUEST']._serialized_start=327
+  _globals['_DELETELEARNERREQUEST']._serialized_end=369
+  _globals['_DELETELEARNERRESPONSE']._serialized_start=371
+  _globals['_DELETELEARNERRESPONSE']._serialized_end=483
+  _globals['_PUBLISHEVENTSREQUEST']._serialized_start=485
+  _globals['_PUBLISHEVENTSREQUEST']._serialized_end=550
+  _globals['_EVENTSUBMISSION']._serialized_start=553
+  _globals['_EVENTSUBMISSION']._serialized_end=978
+  _globals['_INTERACTIONSUBMISSION']._serialized_start=981
+  _globals['_INTERACTIONSUBMISSION']._serialized_end=1132
+  _globals['_CORRECTIONSUBMISSION']._serialized_start=1135
+  _globals['_CORRECTIONSUBMISSION']._serialized_end=1302
+  _globals['_ASSESSMENTSUBMISSION']._serialized_start=1305
+  _globals['_ASSESSMENTSUBMISSION']._serialized_end=1577
+  _globals['_PUBLISHEVENTSRESPONSE']._serialized_start=1579
+  _globals['_PUBLISHEVENTSRESPONSE']._serialized_end=1664
+  _globals['_EVENTRESULT']._serialized_start=1667
+  _globals['_EVENTRESULT']._serialized_end=1901
+  _globals['_LOGPOSITION']._serialized_start=1903
+  _globals['_LOGPOSITION']._serialized_end=1951
+  _globals['_FIELDPROBLEM']._serialized_start=1953
+  _globals['_FIELDPROBLEM']._serialized_end=1998
+  _globals['_INGESTSERVICE']._serialized_start=2182
+  _globals['_INGESTSERVICE']._serialized_end=2564
 # @@protoc_insertion_point(module_scope)
