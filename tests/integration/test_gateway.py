@@ -1,4 +1,4 @@
-"""The gateway transcodes JSON over HTTP, and refuses in Cairn's shape what is wrong. The services behind it are fakes."""
+"""The gateway transcodes JSON over HTTP, and refuses in Cairn's shape what is wrong; fakes stand for the services."""
 
 from __future__ import annotations
 
