@@ -31,8 +31,9 @@ end
 
 local function string_end(text, at)
   if text:byte(at) ~= 34 then no_json(at, 'a string') end
-  local found = text:find('["\\%c]', at + 1)
-  while found and text:byte(found) == 92 do found = text:find('["\\%c]', found + 2) end
+  -- A control character ends the search too. DEL is none in JSON.
+  local found = text:find('["\\%z\1-\31]', at + 1)
+  while found and text:byte(found) == 92 do found = text:find('["\\%z\1-\31]', found + 2) end
   if not found or text:byte(found) ~= 34 then no_json(at, 'the end of a string') end
   return found
 end

@@ -1,4 +1,4 @@
-"""The gateway transcodes JSON over HTTP, and refuses in Cairn's shape what is wrong; fakes stand for the services."""
+"""The gateway transcodes JSON over HTTP, and refuses in Cairn's shape what is wrong. Its services are fakes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import NamedTuple
 import grpc
 import pytest
 from grpc_status import rpc_status
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cairn.v1 import catalog_pb2, catalog_pb2_grpc, ingest_pb2_grpc, recommender_pb2, recommender_pb2_grpc
 from deploy.local.gateway import GatewayServer, is_available
@@ -205,6 +207,38 @@ def test_what_is_wrong_is_refused_with_the_path_of_the_field_and_reaches_no_serv
     assert answer.error["message"].startswith(f"{field}: ")
     assert [violation["field"] for violation in answer.error["field_violations"]] == [field]
     assert fakes.requests == []
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
+
+
+def no_constant(name):
+    raise ValueError(name)
+
+
+@st.composite
+def spoilt(draw):
+    """JSON of a request with a few characters changed, which is rarely JSON any more."""
+    text = json.dumps({"limit": draw(VALUES)}, ensure_ascii=draw(st.booleans()))
+    for _ in range(draw(st.integers(0, 2))):
+        at = draw(st.integers(0, len(text)))
+        text = text[:at] + draw(st.sampled_from(" \n\t\\\"'{}[],:0-+.eEtnx\x00")) + text[at + draw(st.integers(0, 2)) :]
+    return text
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(spoilt())
+def test_only_json_is_taken_as_json_and_any_body_gets_an_answer(call, fakes, text):
+    fakes.reply = recommender_pb2.RecommendResponse()
+    answer = call("POST", "/v1/learners/ada:recommend", text.encode("utf-8", "surrogatepass"))
+    assert answer.status in {200, 400}
+    try:
+        json.loads(text, parse_constant=no_constant)
+    except ValueError:
+        assert answer.status == 400
+    else:
+        assert answer.status == 200 or "is no JSON document" not in answer.error["message"]
 
 
 def test_a_body_nested_too_deeply_is_refused_and_the_gateway_lives(call):
