@@ -78,7 +78,8 @@ WHOLE = (["1", "2", "3"], ["0", "", "1"])
 KINDS = [
     (["Student ID", "SIS User ID", "user_id", "Student", "Schüler-Nr.", "Identifiant élève", "学号", "e-mail"], IDS),
     (["Question", "item_id", "Quiz", "Assignment", "Aufgabe", "Devoir", "Prueba", "テスト"], ITEMS),
-    (["Score", "Points", "Grade", "Punkte", "Note", "Percent", "Score (%)", "Score /10", "Moyenne", "Marks"], NUMBERS),
+    (["Score", "Points", "Grade", "Punkte", "Note", "Percent", "Score (%)", "Score /10", "Moyenne", "Marks",
+      "Scaled Percent", "Scale Score"], NUMBERS),
     (["Correct", "is_correct", "Richtig", "result", "outcome"], OUTCOMES),
     (["Quiz 1 /10", "Quiz 2 /20", "Quiz 3 /5,5", "Q. 1 /5.00", "Quiz 1 (4471)", "Quiz 2 (4472)", "goal_a", "goal_a_pct",
       "goal_b", "goal_b_pct", "Work [Total Pts: 20 Score] |1", "Essay (Percentage)", "Essay (Real)", "Q1",
@@ -169,7 +170,16 @@ def answered(text, content, columns, draw):
         "time_zone": st.sampled_from(["America/Chicago", "UTC"]),
         "duration_unit": st.sampled_from(["ms", "s", "min"]),
         "marks": st.just(["*", "^", "#"]),
+        "score_min": st.sampled_from([0, -1]),
     }
+    # Answers that say more than one key: "then points, with score_max: 1"; "then ".", with thousands: ","".
+    several = {
+        "scale": [{"scale": "percent"}, {"scale": "points", "score_max": 1}],
+        "decimal": [{"decimal": ","}, {"decimal": ".", "thousands": ","}],
+    }
+    for key, options in several.items():
+        if content.get(key) == OPEN:
+            content.update(draw(st.sampled_from(options)))
     for key, value in content.items():
         if key == "levels":
             content[key] = dict.fromkeys(value, 3)

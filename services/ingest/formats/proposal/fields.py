@@ -244,7 +244,8 @@ class _Assembly:
             seen = f"; the highest in the sample is {max(profile.numbers):g}" if profile.numbers else ""
             self._set("score_max", OPEN, f"the most points one can get{seen}")
 
-        if {"scale", "scaled"} & set(profile.words):
+        has_own_scale = any(entry.key == "scale" for entry in self._made.settings)
+        if {"scale", "scaled"} & set(profile.words) and not has_own_scale:
             self._set("score_min", OPEN, "the least one can get: a scale of scores such as these rarely starts at 0")
 
     def _percent(self, profiles: Sequence[Profile], why: str) -> None:
