@@ -132,7 +132,7 @@ async def test_a_batch_is_taken_as_a_whole_or_not_at_all(service):
 async def test_an_event_that_the_service_refuses_refuses_its_batch(service):
     later = (NOW + timedelta(hours=1)).isoformat()
     answer = await post(service, [answered(FIRST), answered(SECOND, timestamp=later)])
-    assert (answer.status, fields(answer)) == (400, ["occurred_at"])
+    assert (answer.status, fields(answer)) == (400, ["[1].occurred_at"])
     assert not service.events
     assert not service.statements.kept
 
@@ -251,8 +251,36 @@ async def test_voiding_before_its_target_corrects_it_once_it_comes(service):
     corrections = {event.learner: event for event in service.events if isinstance(event.body, Correction)}
     assert len(corrections) == 2
     assert corrections[event.learner].body == Correction(FIRST, Void(), "xapi")
-    assert corrections[event.learner].event_id == VOIDER
     assert (await get(service, f"statementId={FIRST}")).status == 404
+
+
+async def test_a_learner_may_void_a_statement_before_it_comes(service):
+    await post(service, voiding(FIRST, actor=ADA) | {"timestamp": "2026-03-01T00:00:00Z"})
+    for _ in range(2):
+        assert (await post(service, answered(FIRST))).json == [FIRST]
+    assert {event.body for event in service.events if isinstance(event.body, Correction)} == {
+        Correction(FIRST, Void(), "xapi")
+    }
+
+
+@pytest.mark.parametrize("language", ["account", "mbox", "openid"])
+async def test_a_language_named_as_an_identifier_is_nobody(service, language):
+    verb = {"id": f"{ADL}answered", "display": {language: ""}}
+    definition = {"name": {language: ""}, "description": {language: ""}}
+    scan = attachment(fileUrl="http://example.com/1", display={language: ""}, description={language: ""})
+    target = {"id": "http://example.com/q/1", "definition": definition}
+    assert (await post(service, answered(verb=verb, object=target, attachments=[scan]))).status == 200
+
+
+@pytest.mark.parametrize("value", ["9" * 30, "[" * 300 + "]" * 300], ids=["long number", "deep"])
+@pytest.mark.parametrize("holder", ["context", "result", "definition"])
+async def test_what_no_store_can_keep_is_refused(service, value, holder):
+    statement = answered(FIRST, context={})
+    (statement["object"] if holder == "definition" else statement)[holder]["extensions"] = {"http://example.com/e": "@"}
+    body = json.dumps(statement).replace('"@"', value).encode()
+    answer = await post(service, body, ("Content-Type", "application/json"))
+    assert (answer.status, fields(answer)) == (400, ["body"])
+    assert not service.events
 
 
 async def test_voiding_in_the_batch_of_its_target_is_of_the_same_learner(service):
@@ -332,6 +360,23 @@ async def test_parts_that_do_not_fit_the_attachments_are_refused(service, parts,
     statement = json.dumps(answered(FIRST, attachments=[attachment()])).encode()
     answer = await post(service, *mixed(*((headers, content or statement) for headers, content in parts)))
     assert (answer.status, fields(answer)) == (400, [field])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"--page\r\n\r\n" * 5_001,
+        b"".join(
+            b"--%s\r\nContent-Type: multipart/mixed; boundary=page%d\r\n\r\n"
+            % (f"page{n}".encode() if n else b"page", n + 1)
+            for n in range(1_500)
+        ),
+    ],
+    ids=["many", "nested"],
+)
+async def test_parts_that_take_long_to_read_are_refused(service, body):
+    answer = await post(service, body, ("Content-Type", "multipart/mixed; boundary=page"))
+    assert (answer.status, fields(answer)) == (400, ["body"])
 
 
 async def test_json_alone_may_name_attachments_by_address_only(service):

@@ -29,7 +29,8 @@ def caliper_routes(publish: HttpPublisher) -> list[Route]:
     async def handle(admitted: Admitted) -> Response:
         # An envelope may have thousands of events: other requests are answered while it is read.
         rows = await asyncio.to_thread(_rows_of, admitted)
-        outcomes = await publish(admitted.tenant, rows, all_or_nothing=True)
+        paths = [f"data[{index}]." for index in range(len(rows))]
+        outcomes = await publish(admitted.tenant, rows, all_or_nothing=True, paths=paths)
         conflicts = list(_conflicts(outcomes))
         if conflicts:
             raise invalid_request(conflicts, reason="conflict", http_status=409)

@@ -28,6 +28,9 @@ _ENCODING = "Content-Transfer-Encoding"
 _SIGNATURE = "http://adlnet.gov/expapi/attachments/signature"
 _JWS = re.compile(rb"\s*([\w-]+)\.([\w-]+)\.[\w-]+\s*", re.ASCII)
 _ALGORITHMS = ("RS256", "RS384", "RS512")
+# Lines that may begin a part, or a part of a part. Each part is parsed in Python, while nothing else runs.
+_BOUNDARY = re.compile(rb"[\r\n]--")
+_BOUNDARIES_MAX = 5_000
 
 
 def document_of(admitted: Admitted) -> tuple[object, list[Message]]:
@@ -41,9 +44,14 @@ def document_of(admitted: Admitted) -> tuple[object, list[Message]]:
     if admitted.media_type != _MIXED:
         raise _refused("Content-Type", f"is {admitted.media_type[:80]!r}: send {_JSON}, or {_MIXED} with attachments")
     content_type = admitted.request.headers["content-type"].encode("latin-1", "replace")
-    message = BytesParser(policy=policy.HTTP).parsebytes(
-        b"Content-Type: " + content_type.replace(b"\n", b"") + b"\r\n\r\n" + admitted.body
-    )
+    if len(_BOUNDARY.findall(admitted.body)) > _BOUNDARIES_MAX:
+        raise _refused("body", f"has more than {_BOUNDARIES_MAX} lines that may begin a part: send several requests")
+    try:
+        message = BytesParser(policy=policy.HTTP).parsebytes(
+            b"Content-Type: " + content_type.replace(b"\n", b"") + b"\r\n\r\n" + admitted.body
+        )
+    except RecursionError as error:
+        raise _refused("body", "has parts within parts: send the attachments after the statements") from error
     parts = message.get_payload() if message.is_multipart() else []
     if not isinstance(parts, list) or not parts or message.defects:
         raise _refused("body", f"has no parts as {_MIXED}: put the boundary of the Content-Type before each part")

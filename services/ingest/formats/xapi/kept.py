@@ -14,6 +14,8 @@ from services.ingest.formats.xapi.statements import IDENTIFIERS
 # Those that another copy of the same statement may have otherwise: xAPI 1.0.3, part 2, 2.3.1.
 _MAY_CHANGE = frozenset({"id", "stored", "authority", "version", "attachments"})
 _DESCRIPTIONS = frozenset({"definition", "display"})
+# Languages may be named as identifiers are: "mbox" is a valid tag.
+_WITHOUT_PEOPLE = _DESCRIPTIONS | {"description", "extensions"}
 _DIGEST_BYTES = 16
 
 
@@ -53,7 +55,7 @@ def people_of(part: Any) -> Iterator[str]:
         if any(name in part for name in IDENTIFIERS):
             yield learner_of(part)
         for name, value in part.items():
-            if name != "extensions":
+            if name not in _WITHOUT_PEOPLE:
                 yield from people_of(value)
     elif isinstance(part, list):
         for each in part:
