@@ -362,21 +362,23 @@ async def test_parts_that_do_not_fit_the_attachments_are_refused(service, parts,
     assert (answer.status, fields(answer)) == (400, [field])
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"--page\r\n\r\n" * 5_001,
-        b"".join(
-            b"--%s\r\nContent-Type: multipart/mixed; boundary=page%d\r\n\r\n"
-            % (f"page{n}".encode() if n else b"page", n + 1)
-            for n in range(1_500)
-        ),
-    ],
-    ids=["many", "nested"],
-)
-async def test_parts_that_take_long_to_read_are_refused(service, body):
+LONG = b'application/json; a="' + b"; " * 40_000 + b'"'
+
+
+@pytest.mark.parametrize("parts", [[b""] * 5_001, [b"Content-Type: " + LONG]], ids=["many", "long headers"])
+async def test_parts_that_take_long_to_read_are_refused(service, parts):
+    body = b"".join(b"--page\r\n" + part + b"\r\n\r\n" for part in parts) + b"--page--"
     answer = await post(service, body, ("Content-Type", "multipart/mixed; boundary=page"))
     assert (answer.status, fields(answer)) == (400, ["body"])
+
+
+async def test_parts_within_parts_and_long_parameters_get_an_answer(service):
+    nested = b"".join(
+        b"--page%d\r\nContent-Type: multipart/mixed; boundary=page%d\r\n\r\n" % (n, n + 1) for n in range(2_000)
+    )
+    for body, parameters in ((nested + b"--page0--", "boundary=page0"), (b"--p--", "boundary=p; a=" + "(" * 50_000)):
+        answer = await post(service, body, ("Content-Type", f"multipart/mixed; {parameters}"))
+        assert (answer.status, fields(answer)) == (400, ["body"])
 
 
 async def test_json_alone_may_name_attachments_by_address_only(service):
