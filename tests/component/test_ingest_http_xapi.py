@@ -137,6 +137,11 @@ async def test_an_event_that_the_service_refuses_refuses_its_batch(service):
     assert not service.statements.kept
 
 
+async def test_more_statements_than_a_request_takes_are_refused_before_they_are_read(service):
+    answer = await post(service, [7] * 5_001)
+    assert (answer.status, fields(answer)) == (413, ["events"])
+
+
 async def test_an_id_twice_in_a_batch_is_refused(service):
     answer = await post(service, [answered(FIRST), answered(FIRST.upper(), correct=False)])
     assert (answer.status, fields(answer)) == (400, ["[1].id"])

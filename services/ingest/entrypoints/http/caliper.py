@@ -14,7 +14,7 @@ from services.common.rpc.statuses import FieldViolation
 from services.ingest.application.ports import FieldReason, FileRow
 from services.ingest.application.publish import EventOutcome
 from services.ingest.domain.repeats import Outcome
-from services.ingest.entrypoints.http.publishing import POLICY, HttpPublisher
+from services.ingest.entrypoints.http.publishing import POLICY, HttpPublisher, check_rows
 from services.ingest.formats.caliper import envelope_problems, is_envelope, rows_of, version_problem
 
 PATH = "/caliper"
@@ -55,6 +55,7 @@ def _rows_of(admitted: Admitted) -> list[FileRow]:
     problems = list(map(_violation, envelope_problems(envelope)))
     if problems:
         raise invalid_request(problems, reason="envelope")
+    check_rows(len(envelope["data"]))
     return list(rows_of(envelope, _SOURCE, 1))
 
 

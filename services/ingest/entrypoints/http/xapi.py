@@ -25,7 +25,7 @@ from services.ingest.application.ports import FileRow, LeftOutRow, Row, Unreadab
 from services.ingest.application.statements import KeptStatement, Known, StatementStore, StatementsUnavailableError
 from services.ingest.domain.kinds.correction import Correction, Void
 from services.ingest.domain.repeats import Outcome
-from services.ingest.entrypoints.http.publishing import POLICY, HttpPublisher
+from services.ingest.entrypoints.http.publishing import POLICY, HttpPublisher, check_rows
 from services.ingest.entrypoints.http.xapi_bodies import check_attachments, document_of
 from services.ingest.formats.xapi import rows_of
 from services.ingest.formats.xapi.kept import answer_of, digest_of, people_of, without_names
@@ -135,6 +135,7 @@ class _Statements:
         sent = document if isinstance(document, list) else [document]
         if not sent:
             raise invalid_request([FieldViolation("body", "is an empty array: send at least one statement")])
+        check_rows(len(sent))
         taken = self._checked(sent, version, admitted.tenant)
         check_attachments([each.statement for each in taken], parts)
         await self._take(admitted, taken, version)
