@@ -84,7 +84,7 @@ async def test_another_media_type_is_a_415(service, media_type):
         (envelope(graded(), sensor=7), "sensor"),
         (envelope(graded(), dataVersion=7), "dataVersion"),
         (envelope(graded(), event("GradeEvent", "Graded", object=7)), "data[1].object"),
-        (envelope(graded(edApp=f"{APP}/{'x' * 300}")), "source"),
+        (envelope(graded(edApp=f"{APP}/{'x' * 300}")), "data[0].source"),
     ],
 )
 async def test_what_is_malformed_is_a_400_with_the_path_and_nothing_is_written(service, body, field):

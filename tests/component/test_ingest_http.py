@@ -188,13 +188,14 @@ async def test_a_compressed_body_is_read(service):
     [
         (gzip.compress(b"0" * 200_001), "gzip", 413),
         (gzip.compress(b"x" * 150_000) * 2, "gzip", 413),
+        (gzip.compress(b"") * 101, "gzip", 400),
         (b"no gzip", "gzip", 400),
         (gzip.compress(json.dumps(event()).encode())[:-4], "gzip", 400),
         (b"x", "br", 415),
         (b"x", "gzip, gzip", 415),
         (b"0" * 200_001, "identity", 413),
     ],
-    ids=["bomb", "bomb in parts", "no gzip", "cut short", "other coding", "two codings", "large"],
+    ids=["bomb", "bomb in parts", "many parts", "no gzip", "cut short", "other coding", "two codings", "large"],
 )
 async def test_a_body_that_is_too_large_or_not_in_its_coding_is_refused(service, body, coding, status):
     answer = await service.request("POST", PATH, body, headers=[("Content-Encoding", coding)])

@@ -132,9 +132,14 @@ async def test_a_batch_is_taken_as_a_whole_or_not_at_all(service):
 async def test_an_event_that_the_service_refuses_refuses_its_batch(service):
     later = (NOW + timedelta(hours=1)).isoformat()
     answer = await post(service, [answered(FIRST), answered(SECOND, timestamp=later)])
-    assert (answer.status, fields(answer)) == (400, ["occurred_at"])
+    assert (answer.status, fields(answer)) == (400, ["[1].occurred_at"])
     assert not service.events
     assert not service.statements.kept
+
+
+async def test_more_statements_than_a_request_takes_are_refused_before_they_are_read(service):
+    answer = await post(service, [7] * 5_001)
+    assert (answer.status, fields(answer)) == (413, ["events"])
 
 
 async def test_an_id_twice_in_a_batch_is_refused(service):
@@ -251,8 +256,36 @@ async def test_voiding_before_its_target_corrects_it_once_it_comes(service):
     corrections = {event.learner: event for event in service.events if isinstance(event.body, Correction)}
     assert len(corrections) == 2
     assert corrections[event.learner].body == Correction(FIRST, Void(), "xapi")
-    assert corrections[event.learner].event_id == VOIDER
     assert (await get(service, f"statementId={FIRST}")).status == 404
+
+
+async def test_a_learner_may_void_a_statement_before_it_comes(service):
+    await post(service, voiding(FIRST, actor=ADA) | {"timestamp": "2026-03-01T00:00:00Z"})
+    for _ in range(2):
+        assert (await post(service, answered(FIRST))).json == [FIRST]
+    assert {event.body for event in service.events if isinstance(event.body, Correction)} == {
+        Correction(FIRST, Void(), "xapi")
+    }
+
+
+@pytest.mark.parametrize("language", ["account", "mbox", "openid"])
+async def test_a_language_named_as_an_identifier_is_nobody(service, language):
+    verb = {"id": f"{ADL}answered", "display": {language: ""}}
+    definition = {"name": {language: ""}, "description": {language: ""}}
+    scan = attachment(fileUrl="http://example.com/1", display={language: ""}, description={language: ""})
+    target = {"id": "http://example.com/q/1", "definition": definition}
+    assert (await post(service, answered(verb=verb, object=target, attachments=[scan]))).status == 200
+
+
+@pytest.mark.parametrize("value", ["9" * 30, "[" * 300 + "]" * 300], ids=["long number", "deep"])
+@pytest.mark.parametrize("holder", ["context", "result", "definition"])
+async def test_what_no_store_can_keep_is_refused(service, value, holder):
+    statement = answered(FIRST, context={})
+    (statement["object"] if holder == "definition" else statement)[holder]["extensions"] = {"http://example.com/e": "@"}
+    body = json.dumps(statement).replace('"@"', value).encode()
+    answer = await post(service, body, ("Content-Type", "application/json"))
+    assert (answer.status, fields(answer)) == (400, ["body"])
+    assert not service.events
 
 
 async def test_voiding_in_the_batch_of_its_target_is_of_the_same_learner(service):
@@ -332,6 +365,25 @@ async def test_parts_that_do_not_fit_the_attachments_are_refused(service, parts,
     statement = json.dumps(answered(FIRST, attachments=[attachment()])).encode()
     answer = await post(service, *mixed(*((headers, content or statement) for headers, content in parts)))
     assert (answer.status, fields(answer)) == (400, [field])
+
+
+LONG = b'application/json; a="' + b"; " * 40_000 + b'"'
+
+
+@pytest.mark.parametrize("parts", [[b""] * 5_001, [b"Content-Type: " + LONG]], ids=["many", "long headers"])
+async def test_parts_that_take_long_to_read_are_refused(service, parts):
+    body = b"".join(b"--page\r\n" + part + b"\r\n\r\n" for part in parts) + b"--page--"
+    answer = await post(service, body, ("Content-Type", "multipart/mixed; boundary=page"))
+    assert (answer.status, fields(answer)) == (400, ["body"])
+
+
+async def test_parts_within_parts_and_long_parameters_get_an_answer(service):
+    nested = b"".join(
+        b"--page%d\r\nContent-Type: multipart/mixed; boundary=page%d\r\n\r\n" % (n, n + 1) for n in range(2_000)
+    )
+    for body, parameters in ((nested + b"--page0--", "boundary=page0"), (b"--p--", "boundary=p; a=" + "(" * 50_000)):
+        answer = await post(service, body, ("Content-Type", f"multipart/mixed; {parameters}"))
+        assert (answer.status, fields(answer)) == (400, ["body"])
 
 
 async def test_json_alone_may_name_attachments_by_address_only(service):

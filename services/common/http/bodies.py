@@ -19,6 +19,8 @@ _DISCARDED_BYTES_MAX = 65_536
 _DISCARDED_WITHIN_S = 1.0
 _LENGTH_DIGITS_MAX = 20
 _GZIP = 16 + zlib.MAX_WBITS
+# Files of gzip may be joined. What follows each is copied, so the work grows with the square of their number.
+_MEMBERS_MAX = 100
 # As many as a gRPC request may have fields. Decoding them takes about a tenth of a second, in which nothing else runs.
 _VALUES_MAX = 400_000
 
@@ -124,8 +126,11 @@ def no_json(error: Exception, field: str = "body") -> RequestRefusedError:
 
 
 def _decompressed(body: bytes, bytes_max: int) -> bytes:
-    content = bytearray()
+    content, members = bytearray(), 0
     while body:
+        if (members := members + 1) > _MEMBERS_MAX:
+            problem = f"is gzip of more than {_MEMBERS_MAX} members: compress the body as one"
+            raise invalid_request([FieldViolation("Content-Encoding", problem)], reason="no_gzip")
         member = zlib.decompressobj(_GZIP)
         try:
             content += member.decompress(body, bytes_max + 1 - len(content))

@@ -14,7 +14,7 @@ from services.common.rpc.statuses import FieldViolation
 from services.ingest.application.ports import FieldReason, FileRow
 from services.ingest.application.publish import EventOutcome
 from services.ingest.domain.repeats import Outcome
-from services.ingest.entrypoints.http.publishing import POLICY, HttpPublisher
+from services.ingest.entrypoints.http.publishing import POLICY, HttpPublisher, check_rows
 from services.ingest.formats.caliper import envelope_problems, is_envelope, rows_of, version_problem
 
 PATH = "/caliper"
@@ -29,7 +29,8 @@ def caliper_routes(publish: HttpPublisher) -> list[Route]:
     async def handle(admitted: Admitted) -> Response:
         # An envelope may have thousands of events: other requests are answered while it is read.
         rows = await asyncio.to_thread(_rows_of, admitted)
-        outcomes = await publish(admitted.tenant, rows, all_or_nothing=True)
+        paths = [f"data[{index}]." for index in range(len(rows))]
+        outcomes = await publish(admitted.tenant, rows, all_or_nothing=True, paths=paths)
         conflicts = list(_conflicts(outcomes))
         if conflicts:
             raise invalid_request(conflicts, reason="conflict", http_status=409)
@@ -54,6 +55,7 @@ def _rows_of(admitted: Admitted) -> list[FileRow]:
     problems = list(map(_violation, envelope_problems(envelope)))
     if problems:
         raise invalid_request(problems, reason="envelope")
+    check_rows(len(envelope["data"]))
     return list(rows_of(envelope, _SOURCE, 1))
 
 

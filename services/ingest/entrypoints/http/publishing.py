@@ -48,7 +48,7 @@ class HttpPublisher:
         self._charge = charge
 
     async def __call__(
-        self, tenant: Tenant, rows: Sequence[FileRow], *, all_or_nothing: bool = False
+        self, tenant: Tenant, rows: Sequence[FileRow], *, all_or_nothing: bool = False, paths: Sequence[str] = ()
     ) -> list[EventOutcome | None]:
         """Publish the events among the rows.
 
@@ -56,6 +56,7 @@ class HttpPublisher:
             tenant: whose events they are.
             rows: what a reader made of the request.
             all_or_nothing: refuse the request when one row is no event, or an event with problems.
+            paths: what precedes the field in a problem of each row's event; empty: nothing does.
 
         Returns:
             One outcome per row, in the order given: a row that cannot be read is rejected; None for one that its reader
@@ -68,7 +69,7 @@ class HttpPublisher:
         if rows:
             check_rows(len(rows))
         if all_or_nothing:
-            self._check_all(rows)
+            self._check_all(rows, paths or [""] * len(rows))
         self._charge(tenant.name, len(rows))
         published = iter(await self._publish_all(tenant, [row.submission for row in rows if isinstance(row, Row)]))
         outcomes = [_unpublished(row) or next(published) if not isinstance(row, LeftOutRow) else None for row in rows]
@@ -89,15 +90,15 @@ class HttpPublisher:
             REFUSED.labels(reason).inc()
             raise RequestRefusedError(status, reason=reason) from error
 
-    def _check_all(self, rows: Sequence[FileRow]) -> None:
+    def _check_all(self, rows: Sequence[FileRow], paths: Sequence[str]) -> None:
         now = instant_of(self._clock())
         violations = []
-        for row in rows:
+        for row, path in zip(rows, paths, strict=True):
             if isinstance(row, UnreadableRow):
                 violations += [FieldViolation(problem.field, problem.reason) for problem in row.problems]
             elif isinstance(row, Row):
                 problems = problems_of(row.submission.normalised(), now)
-                violations += [FieldViolation(problem.field, problem.reason) for problem in problems]
+                violations += [FieldViolation(f"{path}{problem.field}", problem.reason) for problem in problems]
         if violations:
             REFUSED.labels("invalid").inc()
             raise invalid_request(violations)

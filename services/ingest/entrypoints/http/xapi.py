@@ -25,7 +25,7 @@ from services.ingest.application.ports import FileRow, LeftOutRow, Row, Unreadab
 from services.ingest.application.statements import KeptStatement, Known, StatementStore, StatementsUnavailableError
 from services.ingest.domain.kinds.correction import Correction, Void
 from services.ingest.domain.repeats import Outcome
-from services.ingest.entrypoints.http.publishing import POLICY, HttpPublisher
+from services.ingest.entrypoints.http.publishing import POLICY, HttpPublisher, check_rows
 from services.ingest.entrypoints.http.xapi_bodies import check_attachments, document_of
 from services.ingest.formats.xapi import rows_of
 from services.ingest.formats.xapi.kept import answer_of, digest_of, without_names
@@ -50,6 +50,7 @@ _QUERIES = {
 _FORMATS = ("ids", "exact", "canonical")
 _CONTENT_BYTES_MAX = 32_768
 _RETRY_AFTER_S = 5.0
+_UNKEPT = "send integers of at most 64 bits, and extensions that are nested less than 200 deep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +61,13 @@ class _Taken:
         statement: it.
         digest: of what cannot change in it.
         row: what it is for the log.
+        path: its place in a batch, as in `[3].`; empty: it is the only one.
     """
 
     statement: dict[str, Any]
     digest: bytes
     row: FileRow
+    path: str
 
     @property
     def statement_id(self) -> str:
@@ -133,6 +136,7 @@ class _Statements:
         sent = document if isinstance(document, list) else [document]
         if not sent:
             raise invalid_request([FieldViolation("body", "is an empty array: send at least one statement")])
+        check_rows(len(sent))
         taken = self._checked(sent, version, admitted.tenant)
         check_attachments([each.statement for each in taken], parts)
         await self._take(admitted, taken, version)
@@ -201,7 +205,11 @@ class _Statements:
                 violations.append(FieldViolation(f"{prefix}.id", reason))
             if given:
                 seen[given] = number
-            taken.append(_Taken(statement, digest_of(statement), row))
+            try:
+                orjson.dumps(statement)
+                taken.append(_Taken(statement, digest_of(statement), row, f"{prefix}." if prefix else ""))
+            except (orjson.JSONEncodeError, RecursionError) as error:
+                violations.append(_violation(prefix, "", f"cannot be kept: {_UNKEPT} ({error})"))
         if violations:
             raise invalid_request(violations)
         return [each if "id" in each.statement else self._with_id(each, tenant, seen) for each in taken]
@@ -218,7 +226,7 @@ class _Statements:
         row = taken.row
         if isinstance(row, Row):
             row = replace(row, submission=replace(row.submission, event_id=statement_id))
-        return _Taken({"id": statement_id, **taken.statement}, taken.digest, row)
+        return replace(taken, statement={"id": statement_id, **taken.statement}, row=row)
 
     async def _take(self, admitted: Admitted, taken: Sequence[_Taken], version: str) -> None:
         """Publish what is new in statements, and keep them.
@@ -232,8 +240,12 @@ class _Statements:
         known = dict(zip(asked, await self._known(tenant, asked, needed=bool(voids)), strict=True))
         new = [each for each in taken if _is_new(each, known[each.statement_id])]
         by_id = {each.statement_id: each for each in taken}
-        rows = [row for each in new for row in _events_of(each, known, by_id)]
-        outcomes = await self._publish(tenant, rows, all_or_nothing=True)
+        rows, paths = list[FileRow](), list[str]()
+        for each in new:
+            events = _events_of(each, known, by_id)
+            rows += events
+            paths += [each.path] * len(events)
+        outcomes = await self._publish(tenant, rows, all_or_nothing=True, paths=paths)
         for outcome in outcomes:
             if outcome is not None and outcome.outcome is Outcome.CONFLICT:
                 raise _conflict(outcome.event_id)
@@ -292,7 +304,9 @@ def _events_of(new: _Taken, known: Mapping[str, Known], by_id: Mapping[str, _Tak
     if not voided_by or not isinstance(new.row, Row):
         return [new.row]
     event = new.row.submission
-    correction = replace(event, body=Correction(event.event_id, Void()), event_id=voided_by, occurred_at=None)
+    # An id of its own: the voiding statement was an event too, perhaps of the same learner.
+    correction_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{voided_by} {event.event_id}"))
+    correction = replace(event, body=Correction(event.event_id, Void()), event_id=correction_id, occurred_at=None)
     return [new.row, replace(new.row, submission=correction)]
 
 

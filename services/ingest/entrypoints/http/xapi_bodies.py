@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from email import policy
 from email.message import Message
-from email.parser import BytesParser
+from email.parser import BytesHeaderParser
 from typing import Any
 
 import orjson
@@ -28,9 +29,16 @@ _ENCODING = "Content-Transfer-Encoding"
 _SIGNATURE = "http://adlnet.gov/expapi/attachments/signature"
 _JWS = re.compile(rb"\s*([\w-]+)\.([\w-]+)\.[\w-]+\s*", re.ASCII)
 _ALGORITHMS = ("RS256", "RS384", "RS512")
+_BLANK = re.compile(rb"\r?\n\r?\n")
+_PARTS_MAX = 5_000
+# Python reads parameters in a time that grows with the square of their length.
+_HEADERS_BYTES_MAX = 4_096
+
+Part = tuple[Message, bytes]
+"""A part of a body: its headers and its content."""
 
 
-def document_of(admitted: Admitted) -> tuple[object, list[Message]]:
+def document_of(admitted: Admitted) -> tuple[object, list[Part]]:
     """The JSON document of a request, and its attachments.
 
     Raises:
@@ -40,22 +48,39 @@ def document_of(admitted: Admitted) -> tuple[object, list[Message]]:
         return json_of(admitted.body), []
     if admitted.media_type != _MIXED:
         raise _refused("Content-Type", f"is {admitted.media_type[:80]!r}: send {_JSON}, or {_MIXED} with attachments")
-    content_type = admitted.request.headers["content-type"].encode("latin-1", "replace")
-    message = BytesParser(policy=policy.HTTP).parsebytes(
-        b"Content-Type: " + content_type.replace(b"\n", b"") + b"\r\n\r\n" + admitted.body
-    )
-    parts = message.get_payload() if message.is_multipart() else []
-    if not isinstance(parts, list) or not parts or message.defects:
-        raise _refused("body", f"has no parts as {_MIXED}: put the boundary of the Content-Type before each part")
-    first, *attachments = [part for part in parts if isinstance(part, Message)]
-    if first.get_content_type() != _JSON or "Content-Type" not in first:
+    (headers, content), *attachments = _parts_of(admitted)
+    if headers.get_content_type() != _JSON or "Content-Type" not in headers:
         raise _refused(
-            "body", f"begins with a part of type {first.get_content_type()}: send the statements first, as {_JSON}"
+            "body",
+            f"begins with a part of type {headers.get_content_type()[:80]}: send the statements first, as {_JSON}",
         )
-    return json_of(_content_of(first), "body"), attachments
+    return json_of(content, "body"), attachments
 
 
-def check_attachments(statements: Sequence[dict[str, Any]], parts: Sequence[Message]) -> None:
+def _parts_of(admitted: Admitted) -> list[Part]:
+    """The parts of a body: RFC 2046, 5.1.1. Parts within parts are not looked for."""
+    holder = Message()
+    holder["Content-Type"] = admitted.request.headers["content-type"][:_HEADERS_BYTES_MAX]
+    boundary = (holder.get_boundary() or "").encode("latin-1", "replace")
+    delimiter = re.compile(rb"(?:\A|\r?\n)--" + re.escape(boundary) + rb"(--)?[ \t]*(?=[\r\n]|\Z)")
+    found = list(itertools.islice(delimiter.finditer(admitted.body), _PARTS_MAX + 1)) if boundary else []
+    if len(found) > _PARTS_MAX:
+        raise _refused("body", f"has more than {_PARTS_MAX} parts: send them in several requests")
+    last = next((index for index, match in enumerate(found) if match[1]), 0)
+    if not last:
+        raise _refused(
+            "body", f"has no parts as {_MIXED}: put the boundary of the Content-Type before each part, and at the end"
+        )
+    parts = []
+    for begin, end in itertools.pairwise(found[: last + 1]):
+        head, content = (*_BLANK.split(admitted.body[begin.end() : end.start()], maxsplit=1), b"")[:2]
+        if len(head) > _HEADERS_BYTES_MAX:
+            raise _refused("body", f"has a part with more than {_HEADERS_BYTES_MAX} bytes of headers: send less")
+        parts.append((BytesHeaderParser(policy=policy.compat32).parsebytes(head.strip()), content))
+    return parts
+
+
+def check_attachments(statements: Sequence[dict[str, Any]], parts: Sequence[Part]) -> None:
     """Check that every attachment of valid statements is there or has an address, and that there are no others.
 
     Raises:
@@ -74,13 +99,13 @@ def check_attachments(statements: Sequence[dict[str, Any]], parts: Sequence[Mess
         raise _refused(_HASH, f"is {sha2[:80]!r}, the sha2 of no attachment: leave the part out")
 
 
-def _hashes_of(parts: Sequence[Message]) -> Iterator[tuple[str, bytes]]:
-    for part in parts:
+def _hashes_of(parts: Sequence[Part]) -> Iterator[tuple[str, bytes]]:
+    for part, content in parts:
         if str(part.get(_ENCODING, "")).lower() != "binary":
             raise _refused(_ENCODING, f"is {str(part.get(_ENCODING))[:80]!r} of an attachment: send it as binary")
         if _HASH not in part:
             raise _refused(_HASH, "is missing in the headers of an attachment: send its sha2")
-        yield str(part[_HASH]).strip().lower(), _content_of(part)
+        yield str(part[_HASH]).strip().lower(), content
 
 
 def _attachments_of(statements: Sequence[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -112,11 +137,6 @@ def _decoded(part: bytes) -> object:
     except (binascii.Error, ValueError):
         return None
     return document
-
-
-def _content_of(part: Message) -> bytes:
-    content = part.get_payload(decode=True)
-    return content if isinstance(content, bytes) else b""
 
 
 def _refused(field: str, reason: str) -> RequestRefusedError:
