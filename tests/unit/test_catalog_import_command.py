@@ -31,6 +31,12 @@ def test_a_framework_without_skills_is_named(run, tmp_path, text):
     assert "no skill" in result.output
 
 
+def test_a_name_that_no_file_can_have_is_no_file(run):
+    result = run("--framework", "a" * 300)
+    assert result.exit_code == 2
+    assert "is no file" in result.output
+
+
 def test_a_framework_that_grows_beyond_all_bounds_is_refused(run, tmp_path):
     file = tmp_path / "framework.json.gz"
     with gzip.open(file, "wb", compresslevel=1) as packed:

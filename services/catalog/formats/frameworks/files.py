@@ -87,9 +87,12 @@ def _bare(code: str) -> str:
 
 
 def _json_of(file: Path) -> object:
-    if not file.exists():
+    try:
+        file.stat()
+    except OSError as error:
         known = ", ".join(shipped_frameworks())
-        raise FileUnreadableError(f"{file} is no file, and no framework that Cairn ships ({known})")
+        message = f"{file} is no file ({error.strerror}), and no framework that Cairn ships ({known})"
+        raise FileUnreadableError(message) from error
     try:
         return orjson.loads(bytes_of(file).removeprefix(b"\xef\xbb\xbf"))
     except orjson.JSONDecodeError as error:
