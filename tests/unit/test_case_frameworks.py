@@ -262,3 +262,14 @@ def test_any_json_gets_an_answer(document):
     for read in (read_case, read_asn):
         contents = read(document)
         assert contents.problems or all(skill.id and skill.statement for skill in contents.skills)
+
+
+def test_of_a_long_cycle_the_beginning_and_the_end_are_printed():
+    items = [{"identifier": f"i{number}", "fullStatement": "S"} for number in range(1_000)]
+    links = [
+        {"associationType": "precedes", "originNodeURI": f"i{number}", "destinationNodeURI": f"i{(number + 1) % 1_000}"}
+        for number in range(1_000)
+    ]
+    (cut,) = read_case(package(items, links)).left_out
+    assert cut.what.startswith("i0 before i1, in i0 -> i999 -> ")
+    assert cut.what.endswith(" -> ... -> i0 (each needs the next)")

@@ -127,3 +127,9 @@ def test_what_is_no_json_is_refused_with_the_remedy(tmp_path):
         read_frameworks([tmp_path / "b.json"])
     with pytest.raises(FileUnreadableError, match="no framework that Cairn ships \\(ccss-math\\)"):
         read_frameworks([Path("ccss-physics")])
+
+
+def test_a_code_that_is_the_id_already_is_not_left_out_as_one():
+    contents = with_codes_as_ids(read_frameworks([Path("ccss-math")]))
+    assert len(contents.skills) == 480
+    assert contents.left_out == []

@@ -176,3 +176,9 @@ def test_every_reason_is_true_whatever_is_the_same(abilities, pairs):
     ]
     resources = [CatalogResource(f"r{number}", assesses=((f"s{number}", 1.0),)) for number in range(6)]
     assert len(ranked(resources, skills, learner_state(abilities))) == 6
+
+
+def test_web_addresses_are_the_same_name_however_people_write_them():
+    ways = ["http://a.org/3/MD", "https://a.org/3/MD", "https://www.a.org/3/MD/"]
+    assert equivalent_slots([(f"skill-{number}", way) for number, way in enumerate(ways)]) == [[1, 2], [0, 2], [0, 1]]
+    assert equivalent_slots([("a", "urn:x/"), ("b", "urn:x")]) == [[], []]

@@ -18,6 +18,10 @@ SKILLS = [
     Skill("g", "TEKS", "3.4.A.1"),
     Skill("h", "X", "9.9.9.9", equivalents=("urn:same",)),
     Skill("i", "Y", "9.9.9.9", equivalents=("urn:same",)),
+    Skill("j", "CCSS.Math", "3.MD.C.9a"),
+    Skill("k", "Z", "12.3a"),
+    Skill("l", "Z", "12.3-a"),
+    Skill("m", "Z", "3.11.5"),
 ]
 
 
@@ -40,11 +44,17 @@ SKILLS = [
         (((), "3.4.A.1", "TEKS"), "g"),
         (((), "9.9.9.9", ""), "h"),
         ((("urn:unknown",), "3.MD.C.7", ""), "a"),
+        (((), "CCSS.MATH.CONTENT.3.MD.C.9.A", ""), "j"),
+        (((), "CCSS.MATH.CONTENT.HSA.REI.B.3", ""), "d"),
+        (((), "31.1.5", ""), None),
+        (((), "12.3-a", ""), "l"),
+        (((), "12.3a", ""), "k"),
     ],
     ids=[
         "id", "uri", "guid-in-a-uri", "guid-in-a-urn", "code-in-lower-case", "code-with-prefix", "prefix-of-a-code",
         "code-of-two-letters", "prefix-in-capitals", "end-of-a-code", "short-code", "short-code-of-a-framework",
         "code-of-two-frameworks", "code-with-framework", "code-of-the-same-skill", "code-after-a-uri",
+        "dot-before-a-letter", "dot-for-a-dash", "other-numbers", "as-written-first", "as-written-first-without-a-dash",
     ],
 )  # fmt: skip
 def test_a_skill_is_found_by_id_by_uri_or_by_its_code(alignment, skill):

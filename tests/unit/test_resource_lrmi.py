@@ -194,3 +194,28 @@ def test_any_json_gets_an_answer(document):
 @example(b"\xff\xfe<\x00")
 def test_any_bytes_get_an_answer(raw):
     read_lrmi(raw)
+
+
+def test_a_resource_that_a_page_describes_twice_in_the_same_words_counts_once():
+    contents = read([node(), node()])
+    assert len(contents.resources) == 1
+    assert [each.reason for each in contents.left_out] == ["the same resource again, with the same values"]
+    other = read([node(), node(name="Other")])
+    assert [problem.path for problem in other.problems] == ["[1].@id"]
+
+
+def test_a_text_with_a_line_feed_in_it_is_read():
+    contents = read_lrmi(b'{"@type": "Course", "@id": "c", "name": "Fractions\nfor all"}')
+    assert [each.resource.title for each in contents.resources] == ["Fractions for all"]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_file_in_another_encoding_is_refused_and_not_guessed(encoding):
+    contents = read_lrmi('{"@type": "Course", "@id": "c", "name": "Café"}'.encode(encoding))
+    assert contents.resources == []
+    assert "UTF-8" in contents.problems[0].reason
+
+
+def test_a_level_may_be_called_as_the_learning_registry_does():
+    aligned = {"alignmentType": "educationLevel", "targetName": "Grade 3"}
+    assert only(node(educationalAlignment=aligned)).resource.grades == ("3",)

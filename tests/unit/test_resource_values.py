@@ -43,6 +43,10 @@ def test_a_length_in_any_of_its_forms_is_minutes(text, minutes):
     assert minutes_of(text) == minutes
 
 
+def test_a_long_text_is_no_length_and_takes_no_time():
+    assert minutes_of("1" * 1_000_000) is None
+
+
 @pytest.mark.parametrize(
     ("text", "grades"),
     [

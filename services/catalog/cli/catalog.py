@@ -322,9 +322,9 @@ def _violations_of(error: Any) -> list[FieldViolation]:
 def _fail_with_problems(problems: Sequence[tuple[str, str, str]], error: Any = None) -> NoReturn:
     console = Console(stderr=True, highlight=False)
     table = Table(box=None, pad_edge=False)
-    table.add_column("where", no_wrap=True)
-    table.add_column("field", overflow="fold")
-    table.add_column("what is wrong", ratio=1, overflow="fold")
+    table.add_column("where", ratio=1, overflow="fold")
+    table.add_column("field", ratio=1, overflow="fold")
+    table.add_column("what is wrong", ratio=2, overflow="fold")
     for problem in problems[:_PROBLEMS_SHOWN]:
         table.add_row(*map(escape, problem))
     console.print(table)

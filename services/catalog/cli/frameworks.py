@@ -93,6 +93,8 @@ def read_in_frameworks(files: Sequence[Path], options: FrameworkOptions) -> Fram
         contents = with_official_text(contents, read_frameworks([options.official_text]))
     if not contents.problems:
         _echo_summary(contents)
+        if not contents.skills:
+            fail("nothing to import: the files have no skill; docs/formats.md says what is one", BAD_INPUT)
     return contents
 
 

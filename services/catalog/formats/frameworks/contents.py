@@ -19,6 +19,8 @@ _GUID = re.compile(
     r"(?:urn:(?:guid|uuid):)?([0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12})", re.IGNORECASE
 )
 _CONTROL_BUT_BREAKS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# More of a cycle says no more about it.
+_CYCLE_SHOWN_MAX = 12
 # Codes of CEDS and ASN that are no number, and what Cairn calls them.
 _GRADE_OF_CODE = {"KG": "K", "K": "K", "PK": "PK", "PR": "PK", "TK": "PK"}
 
@@ -177,7 +179,10 @@ class FrameworkBuilder:
                     # The least plausible: what is taught last is required for what is taught first.
                     skill, needed = max(reversed(edges), key=lambda edge: self._level(edge[1]) - self._level(edge[0]))
                     del self._needs[skill][needed]
-                    path = " -> ".join(self._called(each) for each in cycle)
+                    shown = [self._called(each) for each in cycle]
+                    if len(shown) > _CYCLE_SHOWN_MAX:
+                        shown = [*shown[: _CYCLE_SHOWN_MAX - 1], "...", shown[-1]]
+                    path = " -> ".join(shown)
                     self.leave_out(
                         "precedes that closes a cycle",
                         f"{self._called(needed)} before {self._called(skill)}, in {path} (each needs the next)",
@@ -280,7 +285,7 @@ def with_codes_as_ids(contents: FrameworkContents) -> FrameworkContents:
     left_out = [
         LeftOut("a code as id, because it is missing or not the only one; the identifier is the id", skill.id)
         for skill in contents.skills
-        if skill.id not in new_id
+        if skill.id not in new_id and skill.id != skill.code
     ]
     return replace(
         contents,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import re
-import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +10,13 @@ from pathlib import Path
 import orjson
 
 from services.catalog.domain.validation.skills import EQUIVALENTS_MAX
+from services.catalog.formats.file_bytes import bytes_of
 from services.catalog.formats.frameworks.asn import is_asn, read_asn
 from services.catalog.formats.frameworks.case import read_case
 from services.catalog.formats.frameworks.contents import FrameworkContents, LeftOut
 from services.catalog.formats.jsonl import FileUnreadableError, read_skills
 
 _SHIPPED = Path(__file__).parent / "shipped"
-_GZIP_MAGIC = b"\x1f\x8b"
 # What publishers write in front of a code to say whose it is.
 _PREFIX = re.compile(r"^(?:[a-z][\w-]*\.)+(?=(?:[0-9k]|hs)[\w-]*\.)", re.IGNORECASE)
 
@@ -81,7 +79,7 @@ def with_official_text(contents: FrameworkContents, official: FrameworkContents)
             names = dict.fromkeys((*skill.equivalents, own.id, *own.equivalents))
             names.pop(skill.id, None)
             skills.append(replace(skill, statement=own.statement, equivalents=tuple(names)[:EQUIVALENTS_MAX]))
-    return replace(contents, skills=skills, left_out=left_out)
+    return replace(contents, skills=skills, left_out=left_out, problems=[*contents.problems, *official.problems])
 
 
 def _bare(code: str) -> str:
@@ -90,16 +88,12 @@ def _bare(code: str) -> str:
 
 def _json_of(file: Path) -> object:
     try:
-        raw = file.read_bytes()
-        if raw.startswith(_GZIP_MAGIC):
-            raw = gzip.decompress(raw)
-        return orjson.loads(raw.removeprefix(b"\xef\xbb\xbf"))
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise FileUnreadableError(f"{file} is damaged gzip ({error}); compress it again") from error
-    except FileNotFoundError as error:
-        known = ", ".join(shipped_frameworks())
-        raise FileUnreadableError(f"{file} is no file, and no framework that Cairn ships ({known})") from error
+        file.stat()
     except OSError as error:
-        raise FileUnreadableError(f"{file} cannot be read ({error.strerror}); name a file you may read") from error
+        known = ", ".join(shipped_frameworks())
+        message = f"{file} is no file ({error.strerror}), and no framework that Cairn ships ({known})"
+        raise FileUnreadableError(message) from error
+    try:
+        return orjson.loads(bytes_of(file).removeprefix(b"\xef\xbb\xbf"))
     except orjson.JSONDecodeError as error:
         raise FileUnreadableError(f"{file} is no JSON ({error}); name a file of CASE or ASN") from error

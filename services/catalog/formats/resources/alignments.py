@@ -14,6 +14,8 @@ from services.catalog.formats.resources.contents import Alignment, FoundResource
 
 # What publishers write in front of a code: `CCSS.Math.Content.6.RP.A.3`; the HSA of `HSA-REI.B.3` is a part of it.
 _PREFIX = re.compile(r"^(?:(?!hs)[a-z][a-z-]{3,}\.)+", re.IGNORECASE)
+# Publishers separate the parts of a code with other characters, or not: `3.MD.C.7a` and `3.MD.C.7.A`.
+_PARTS = re.compile(r"[^\W\d_]+|\d+")
 # A shorter text, such as a grade, may be a code of anything.
 _CODE_CHARACTERS_MIN = 4
 
@@ -40,6 +42,7 @@ class SkillFinder:
         self._by_id: dict[str, Skill] = {}
         self._by_name: defaultdict[str, list[Skill]] = defaultdict(list)
         self._by_code: defaultdict[str, list[Skill]] = defaultdict(list)
+        self._by_parts: defaultdict[str, list[Skill]] = defaultdict(list)
         for skill in sorted(skills, key=lambda each: each.id):
             self._by_id[_name(skill.id)] = skill
             for name in skill.equivalents:
@@ -47,6 +50,7 @@ class SkillFinder:
             if skill.code:
                 for code in {skill.code.casefold(), _bare(skill.code)}:
                     self._by_code[code].append(skill)
+                self._by_parts[_parts(skill.code)].append(skill)
 
     def find(self, alignment: Alignment) -> tuple[Skill | None, str]:
         """The skill of an alignment; else None, and why."""
@@ -62,8 +66,10 @@ class SkillFinder:
 
     def _find_by_code(self, alignment: Alignment) -> tuple[Skill | None, str]:
         several = False
-        for code in (alignment.code.casefold(), _bare(alignment.code)):
-            found = self._by_code.get(code, [])
+        written, bare = alignment.code.casefold(), _bare(alignment.code)
+        ways = ((self._by_code, written, written), (self._by_code, bare, bare), (self._by_parts, _parts(bare), bare))
+        for skills, key, code in ways:
+            found = skills.get(key, [])
             framework = alignment.framework.strip().casefold()
             if own := [skill for skill in found if framework and skill.framework.casefold() == framework]:
                 found = own
@@ -103,6 +109,10 @@ def _name(name: str) -> str:
 
 def _bare(code: str) -> str:
     return _PREFIX.sub("", code.strip()).casefold()
+
+
+def _parts(code: str) -> str:
+    return ".".join(_PARTS.findall(_bare(code)))
 
 
 def _all_the_same(skills: Sequence[Skill]) -> bool:

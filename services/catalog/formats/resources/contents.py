@@ -34,6 +34,8 @@ _ISO_DURATION = re.compile(
 _ISO_MINUTES = (7 * 24 * 60, 24 * 60, 60, 1, 1 / 60)
 _CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,2}):(\d{2})")
 _WORDED = re.compile(r"(\d+(?:\.\d+)?)\s*(hours?|hrs?|h|minutes?|mins?|min|m|seconds?|secs?|s)\b\.?", re.IGNORECASE)
+# Longer texts are prose, and searching in them takes the square of their length.
+_LENGTH_CHARACTERS_MAX = 200
 _MINUTES_OF_UNIT = {"h": 60, "m": 1, "s": 1 / 60}
 _LANGUAGES = {
     "arabic": "ar", "chinese": "zh", "dutch": "nl", "english": "en", "french": "fr", "german": "de", "hindi": "hi",
@@ -111,16 +113,18 @@ class ResourceContents:
     values_left_out: list[LeftOut] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     scope: str = ""
-    _places: dict[str, str] = field(default_factory=dict)
+    _first: dict[str, tuple[str, FoundResource]] = field(default_factory=dict)
 
     def add(self, found: FoundResource, id_path: str) -> None:
         """Add a resource, unless another has its id; `id_path`: the field that has it."""
-        first = self._places.setdefault(found.resource.id, id_path)
-        if first != id_path:
+        first, same = self._first.setdefault(found.resource.id, (id_path, found))
+        if first == id_path:
+            self.resources.append(found)
+        elif (same.resource, same.alignments) == (found.resource, found.alignments):
+            self.leave_out("the same resource again, with the same values", found.resource.id)
+        else:
             reason = f"{found.resource.id!r} identifies the resource at {first}, too; keep one of the two"
             self.problems.append(Problem(id_path, reason))
-        else:
-            self.resources.append(found)
 
     def leave_out(self, reason: str, what: str) -> None:
         """Note something that is not taken."""
@@ -219,6 +223,8 @@ def topic_of(text: str) -> str:
 def minutes_of(text: str) -> int | None:
     """A length in minutes, from ISO 8601, a clock such as `03:12`, or words such as `1 hour`; None: it is none."""
     text = text.strip()
+    if len(text) > _LENGTH_CHARACTERS_MAX:
+        return None
     minutes: float | None = None
     if (found := _ISO_DURATION.fullmatch(text.upper())) and any(found.groups()):
         minutes = sum(float(part or 0) * each for part, each in zip(found.groups(), _ISO_MINUTES, strict=True))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
@@ -11,15 +9,12 @@ from pathlib import Path
 
 from services.catalog.domain.model import Resource, ResourceStatus, Skill, SkillTag, TagOrigin
 from services.catalog.domain.validation.resources import TAGS_MAX
-from services.catalog.formats.jsonl import FileUnreadableError
+from services.catalog.formats.file_bytes import bytes_of
 from services.catalog.formats.resources.alignments import SkillFinder, Unresolved, tagged
 from services.catalog.formats.resources.common_cartridge import read_common_cartridge
 from services.catalog.formats.resources.contents import FoundResource, ResourceContents
 from services.catalog.formats.resources.lrmi import read_lrmi
 from services.catalog.formats.resources.table import load_table_mapping, read_table_of_resources
-
-_GZIP_MAGIC = b"\x1f\x8b"
-_BYTES_MAX = 256 << 20
 
 
 class ResourceFormat(StrEnum):
@@ -53,7 +48,7 @@ def read_resource_files(
         elif table is not None:
             contents = _prefixed(read_table_of_resources(file, table), id_prefix or "")
         else:
-            contents = _prefixed(read_lrmi(_bytes_of(file)), id_prefix or "")
+            contents = _prefixed(read_lrmi(bytes_of(file)), id_prefix or "")
         read.append(contents)
     return read
 
@@ -109,19 +104,3 @@ def _prefixed(contents: ResourceContents, prefix: str) -> ResourceContents:
         for each in contents.resources
     ]
     return contents
-
-
-def _bytes_of(file: Path) -> bytes:
-    try:
-        with file.open("rb") as stream:
-            raw = stream.read(_BYTES_MAX + 1)
-        if raw.startswith(_GZIP_MAGIC):
-            with gzip.open(file) as unpacked:
-                raw = unpacked.read(_BYTES_MAX + 1)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise FileUnreadableError(f"{file} is damaged gzip ({error}); compress it again") from error
-    except OSError as error:
-        raise FileUnreadableError(f"{file} cannot be read ({error.strerror}); name a file you may read") from error
-    if len(raw) > _BYTES_MAX:
-        raise FileUnreadableError(f"{file} has more than {_BYTES_MAX >> 20} MiB; split it")
-    return raw

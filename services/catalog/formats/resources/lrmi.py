@@ -39,12 +39,17 @@ _RESOURCES = {
 }  # fmt: skip
 _PARTS = ("hasPart", "itemListElement", "item", "mainEntity")
 _DEPTH_MAX = 50
+_CONTROL = re.compile(r"[\x00-\x1f]")
 
 
 def read_lrmi(raw: bytes) -> ResourceContents:
     """The resources of a document: JSON-LD, lines of it, or a page."""
     contents = ResourceContents()
-    text = raw.decode("utf-8-sig", errors="replace")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        contents.reject("", f"is not in UTF-8 ({raw[error.start]:#04x} at byte {error.start:,}); save it in UTF-8")
+        return contents
     for path, document, page in _documents(text, contents):
         index: dict[str, Mapping[str, Any]] = {}
         found = list(_nodes(document, path, index, contents))
@@ -76,7 +81,15 @@ def _documents(text: str, contents: ResourceContents) -> Iterator[tuple[str, Any
 
 
 def _parsed(text: str) -> Any:
-    return orjson.loads(text.encode("utf-8", errors="replace"))
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        # Templates of pages put line feeds into texts, which JSON does not allow.
+        try:
+            return orjson.loads(_CONTROL.sub(" ", text))
+        except ValueError:
+            pass
+        raise
 
 
 class _Scripts(HTMLParser):

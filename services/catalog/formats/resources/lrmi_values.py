@@ -9,7 +9,8 @@ from typing import Any
 from services.catalog.formats.resources.contents import Alignment, Relation, ResourceContents
 from services.common.resource_kinds import ResourceKindName
 
-_LEVEL, _SUBJECT = "educationallevel", "educationalsubject"
+# The Learning Registry's own examples leave out a syllable.
+_LEVELS, _SUBJECT = ("educationallevel", "educationlevel"), "educationalsubject"
 _RELATIONS = {"teaches": Relation.TEACHES, "assesses": Relation.ASSESSES}
 _CREATIVE_COMMONS = re.compile(
     r"https?://creativecommons\.org/(?:licenses/(?P<terms>[a-z-]+)|publicdomain/(?P<public>zero|mark))/(?P<version>[\d.]+)"
@@ -93,7 +94,7 @@ def license_of(node: Node) -> str:
 def levels_of(node: Node, index: Index) -> list[str]:
     """The education levels."""
     stated = names_of(node.get("educationalLevel"), "termCode", "name")
-    aligned = [first_of(each, "targetName") for each, kind in _aligned(node, index) if kind == _LEVEL]
+    aligned = [first_of(each, "targetName") for each, kind in _aligned(node, index) if kind in _LEVELS]
     return list(dict.fromkeys(filter(None, (*stated, *aligned))))
 
 
@@ -112,7 +113,7 @@ def alignments_of(
     usual = Relation.ASSESSES if kind is ResourceKindName.ASSESSMENT else Relation.TEACHES
     found = [each for relation in Relation for each in _stated(node.get(relation.value), relation, index)]
     for each, how in _aligned(node, index):
-        if how in (_LEVEL, _SUBJECT):
+        if how in (*_LEVELS, _SUBJECT):
             continue
         relation = _RELATIONS.get(how) if how else usual
         if relation is None:

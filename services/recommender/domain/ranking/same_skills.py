@@ -1,7 +1,8 @@
 """Which skills of a catalog are the same skill in several frameworks, and what follows for what builds on them.
 
 Skills are the same if one names the other among its equivalents, or if both have a name in common; what is the same as
-the same skill is the same, too.
+the same skill is the same, too. In names that are web addresses, `https`, `www.` and a slash at the end make no
+difference.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ def equivalent_slots(names: Sequence[Sequence[str]]) -> list[list[int]]:
             name = root[name]
         return name
 
-    for own in names:
+    comparable = [[*map(_comparable, own)] for own in names]
+    for own in comparable:
         for other in own[1:]:
             root[find(other)] = find(own[0])
     members: dict[str, list[int]] = {}
-    for slot, own in enumerate(names):
+    for slot, own in enumerate(comparable):
         if own[0] in root:
             members.setdefault(find(own[0]), []).append(slot)
     others: list[list[int]] = [[] for _ in names]
@@ -36,6 +38,12 @@ def equivalent_slots(names: Sequence[Sequence[str]]) -> list[list[int]]:
         for slot in same:
             others[slot] = [other for other in same if other != slot]
     return others
+
+
+def _comparable(name: str) -> str:
+    if name.startswith(("http://", "https://")):
+        return name.partition("://")[2].removeprefix("www.").rstrip("/")
+    return name
 
 
 def prerequisite_slots(
