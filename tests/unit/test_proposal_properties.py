@@ -150,6 +150,19 @@ def addresses(columns):
     ]
 
 
+# Answers that say more than one key: "then points, with score_max: 1"; "then ".", with thousands: ",".
+SEVERAL_KEYS = {
+    "scale": [{"scale": "percent"}, {"scale": "points", "score_max": 1}],
+    "decimal": [{"decimal": ","}, {"decimal": ".", "thousands": ","}],
+}
+
+
+def answer_with_several_keys(content, draw):
+    for key, answers in SEVERAL_KEYS.items():
+        if content.get(key) == OPEN:
+            content.update(draw(st.sampled_from(answers)))
+
+
 def answered(text, content, columns, draw):
     """The proposal with an answer to each question: one that its comment offers, or of the kind that it asks for."""
     whys = dict(re.findall(rf"^ *([\w]+): .*?{OPEN}.*?  # (.*)$", text, re.MULTILINE))
@@ -172,14 +185,7 @@ def answered(text, content, columns, draw):
         "marks": st.just(["*", "^", "#"]),
         "score_min": st.sampled_from([0, -1]),
     }
-    # Answers that say more than one key: "then points, with score_max: 1"; "then ".", with thousands: ","".
-    several = {
-        "scale": [{"scale": "percent"}, {"scale": "points", "score_max": 1}],
-        "decimal": [{"decimal": ","}, {"decimal": ".", "thousands": ","}],
-    }
-    for key, options in several.items():
-        if content.get(key) == OPEN:
-            content.update(draw(st.sampled_from(options)))
+    answer_with_several_keys(content, draw)
     for key, value in content.items():
         if key == "levels":
             content[key] = dict.fromkeys(value, 3)
