@@ -64,6 +64,7 @@ from services.common.rpc.statuses import FieldViolation, violations_of
 
 Record = TypeVar("Record", Skill, Resource)
 
+_LINE_CHARACTERS = 10_000
 _PROBLEMS_SHOWN = 50
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Manage skills, resources and rules.")
@@ -321,6 +322,9 @@ def _violations_of(error: Any) -> list[FieldViolation]:
 
 def _fail_with_problems(problems: Sequence[tuple[str, str, str]], error: Any = None) -> NoReturn:
     console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        # A line for each problem, for programs.
+        console.width = _LINE_CHARACTERS
     table = Table(box=None, pad_edge=False)
     table.add_column("where", ratio=1, overflow="fold")
     table.add_column("field", ratio=1, overflow="fold")
