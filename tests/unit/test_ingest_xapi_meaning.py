@@ -44,6 +44,11 @@ def reason(document):
     return row.reason
 
 
+def test_work_that_was_waived_is_no_outcome():
+    waived = statement("https://w3id.org/xapi/adl/verbs/waived", LESSON, {"success": True, "completion": True})
+    assert reason(waived) == meaning.WAIVED
+
+
 OUTCOMES = [
     ({"score": {"raw": 1, "min": 0, "max": 4, "scaled": -0.5}, "success": True}, {"score": [1, 0, 4]}),
     ({"score": {"raw": 3, "max": 4}}, {"score": [3, 0, 4]}),

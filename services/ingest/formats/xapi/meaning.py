@@ -29,6 +29,8 @@ _OPENED = frozenset(
 )
 _COMPLETED = frozenset({f"{_ADL}verbs/completed", f"{_STREAMS}complete", "http://activitystrea.ms/complete"})
 _SUCCESS = {f"{_ADL}verbs/passed": True, f"{_ADL}verbs/mastered": True, f"{_ADL}verbs/failed": False}
+# Of cmi5: someone decided that the learner need not do it.
+_WAIVED = "https://w3id.org/xapi/adl/verbs/waived"
 _ANSWERED = frozenset({f"{_ADL}verbs/answered", f"{_ADL}verbs/responded"})
 _ITEMS = frozenset({f"{_ADL}activities/cmi.interaction", f"{_ADL}activities/question"})
 _ATTEMPTS = frozenset({f"{_ADL}activities/attempt"})
@@ -49,6 +51,7 @@ UNGRADED = "the maximum is not above the minimum, so it was not graded"
 NOT_PLACED = "a score without a scale"
 NO_OUTCOME = "an answer or a question without an outcome"
 VIDEO = "work with a video"
+WAIVED = "work that was waived, so nobody answered"
 OTHER = "no outcome, and the verb is not one of opening or completing a resource"
 SUMS_UP = "sums up answers that the same document has"
 
@@ -115,6 +118,8 @@ def _meaning(statement: dict[str, Any], source: str, profile: Profile) -> Meanin
     reason = profile.left_out(verb, target)
     if reason is not None:
         raise _LeftOutError(reason)
+    if verb == _WAIVED:
+        raise _LeftOutError(WAIVED)
     learner = learner_of(actor)
     result = statement.get("result", {})
     outcome = _outcome(result, verb)
