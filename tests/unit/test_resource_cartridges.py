@@ -195,8 +195,22 @@ def test_a_manifest_with_entities_is_refused(tmp_path):
 
 
 def test_a_file_that_grows_beyond_all_measure_is_refused(tmp_path):
-    contents = read(tmp_path, "<manifest>" + " " * (65 << 20) + "</manifest>")
-    assert "has more than 64 MiB" in contents.problems[0].reason
+    contents = read(tmp_path, "<manifest>" + " " * (17 << 20) + "</manifest>")
+    assert "has more than 16 MiB" in contents.problems[0].reason
+
+
+def test_a_cartridge_that_was_zipped_with_its_folder_is_read(tmp_path):
+    path = tmp_path / "c.imscc"
+    text = manifest(f'<resource identifier="q" type="{QTI}" href="q.xml"/>', item("q"))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("course 1/imsmanifest.xml", text)
+        archive.writestr("course 1/q.xml", "<questestinterop/>")
+    at_root = tmp_path / "d.imscc"
+    with zipfile.ZipFile(at_root, "w") as archive:
+        archive.writestr("imsmanifest.xml", text)
+        archive.writestr("q.xml", "<questestinterop/>")
+    assert read_common_cartridge(path, None) == read_common_cartridge(at_root, None)
+    assert read_common_cartridge(path, None).resources
 
 
 def test_what_is_no_cartridge_is_a_problem(tmp_path):

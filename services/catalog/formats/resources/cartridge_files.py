@@ -8,14 +8,14 @@ from xml.etree.ElementTree import Element
 
 from services.catalog.formats.jsonl import FileUnreadableError
 from services.common.tables.lines import FileUnusableError
-from services.common.tables.sources import Source
+from services.common.tables.sources import Source, members_of
 from services.common.xml_documents import XmlUnusableError, root_of
 
 MANIFEST = "imsmanifest.xml"
 
 _ZIP_MAGIC = b"PK"
-# The manifest of a large course has some megabytes.
-_BYTES_MAX = 64 << 20
+# The manifest of a large course has some megabytes; parsed, XML takes up to 25 times its size.
+_BYTES_MAX = 16 << 20
 
 
 class MemberUnusableError(ValueError):
@@ -28,6 +28,8 @@ class CartridgeFiles:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._zipped = path.is_file() and _begin(path).startswith(_ZIP_MAGIC)
+        # Many zip a course together with its folder.
+        self._folder = _folder_of_manifest(path) if self._zipped else ""
 
     def manifest(self) -> Element:
         """The root of the manifest; of a file that is no zip file, its own root.
@@ -61,11 +63,23 @@ class CartridgeFiles:
                 raise MemberUnusableError(f"{name!r} is a link out of the cartridge; put the file there")
             return _bounded(file, name)
         try:
-            with Source(self._path, name).opened() as (_, content), Source(self._path, name).reading():
+            source = Source(self._path, self._folder + name)
+            with source.opened() as (_, content), source.reading():
                 raw = content.read(_BYTES_MAX + 1)
         except FileUnusableError as error:
             raise MemberUnusableError(str(error)) from error
         return _limited(raw, name)
+
+
+def _folder_of_manifest(path: Path) -> str:
+    """The one folder of a zip file that has the manifest, with a slash; empty: its root has it, or none or several."""
+    try:
+        names = members_of(path)
+    except FileUnusableError:
+        # Reading the manifest says why.
+        return ""
+    found = [name for name in names if name == MANIFEST or name.endswith(f"/{MANIFEST}")]
+    return found[0].removesuffix(MANIFEST) if len(found) == 1 else ""
 
 
 def _begin(path: Path) -> bytes:
