@@ -50,6 +50,7 @@ class _Package:
 
     def of(self, skills: Sequence[Skill]) -> dict[str, Any]:
         """The package of some skills."""
+        here = {skill.id for skill in skills}
         return {
             "CFDocument": {
                 **self._record(self._document, "CFDocuments"),
@@ -58,11 +59,7 @@ class _Package:
                 "caseVersion": "1.1",
             },
             "CFItems": [self._item(skill) for skill in skills],
-            "CFAssociations": [
-                association
-                for skill in skills
-                for association in self._associations(skill, {each.id for each in skills})
-            ],
+            "CFAssociations": [association for skill in skills for association in self._associations(skill, here)],
         }
 
     def _item(self, skill: Skill) -> dict[str, Any]:
