@@ -345,4 +345,5 @@ def test_without_a_broker_the_start_ends_with_an_error_message(tmp_path):
     ingest = Ingest(tmp_path, f"127.0.0.1:{free_port()}")
     ingest.start()
     assert ingest.process.wait(40) == 1
-    assert "cannot be reached" in ingest.log.read_text().splitlines()[-1]
+    # The Kafka client may log another attempt after it.
+    assert "cannot be reached" in ingest.log.read_text()
