@@ -6,19 +6,16 @@ specification says.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from services.common.repeated_keys import load_yaml
-from services.common.tables import FileUnusableError
+from services.ingest.formats.producers import ProducerProfile, profile_in, profiles_of
 
 FORMAT = "caliper"
-_FOLDER = Path(__file__).parents[2] / "sources"
 
 
 class LeaveOut(BaseModel):
@@ -44,7 +41,7 @@ class LeaveOut(BaseModel):
         return all(not wanted or wanted == found for wanted, found in pairs)
 
 
-class Profile(BaseModel):
+class Profile(ProducerProfile):
     """What a producer's events mean besides what the specification says.
 
     Attributes:
@@ -56,22 +53,9 @@ class Profile(BaseModel):
         leave_out: which events are left out.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    recognised_by: tuple[str, ...] = ()
     items: frozenset[str] = frozenset()
     one_attempt: bool = False
     leave_out: tuple[LeaveOut, ...] = ()
-
-    @field_validator("recognised_by")
-    @classmethod
-    def _expressions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for pattern in value:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"{pattern!r} is not a regular expression ({error}): correct it") from error
-        return value
 
     def left_out(self, event: str, action: str, assignable: str) -> str | None:
         """Why an event is left out; None: it is not."""
@@ -87,39 +71,22 @@ def profile_of(event: Mapping[str, Any]) -> Profile:
     return _recognised(names) if names else GENERIC
 
 
+def profiles() -> tuple[Profile, ...]:
+    """Every known profile, by name. Raises FileUnusableError when one is invalid."""
+    return profiles_of(Profile, FORMAT)
+
+
 @lru_cache(maxsize=1024)
 def _recognised(names: tuple[str, ...]) -> Profile:
     for profile in profiles():
-        if any(re.fullmatch(pattern, name) for pattern in profile.recognised_by for name in names):
+        if profile.recognises(names):
             return profile
     return GENERIC
 
 
-@cache
-def profiles(folder: Path = _FOLDER) -> tuple[Profile, ...]:
-    """Every known profile, by name. Raises FileUnusableError when one is invalid."""
-    paths = sorted(folder.glob("*/source.yaml"))
-    return tuple(load_profile(path.with_name("mapping.yaml")) for path in paths if _yaml(path).get("format") == FORMAT)
-
-
 def load_profile(path: Path) -> Profile:
-    """The profile in a file.
-
-    Raises:
-        FileUnusableError: when it is invalid; the message names the key and the remedy.
-    """
-    try:
-        return Profile.model_validate(_yaml(path))
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise FileUnusableError(f"{path} cannot be used: {problems}") from error
-
-
-def _yaml(path: Path) -> dict[str, Any]:
-    content = load_yaml(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise FileUnusableError(f"{path} does not hold keys and values: write them as docs/formats.md tells")
-    return content
+    """The profile in a file. Raises FileUnusableError when it is invalid."""
+    return profile_in(Profile, path)
 
 
 def _extensions(event: Mapping[str, Any]) -> Iterator[str]:

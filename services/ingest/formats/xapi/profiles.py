@@ -6,16 +6,14 @@ as the specification says.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from services.common.repeated_keys import load_yaml
-from services.common.tables import FileUnusableError
+from services.ingest.formats.producers import ProducerProfile, profile_in, profiles_of
 from services.ingest.formats.xapi.statements import Tolerance
 
 FORMAT = "xapi"
@@ -51,7 +49,7 @@ class LeaveOut(BaseModel):
         )
 
 
-class Profile(BaseModel):
+class Profile(ProducerProfile):
     """What a producer's statements mean besides what the specification says.
 
     Attributes:
@@ -66,9 +64,6 @@ class Profile(BaseModel):
         attempt: the extension of the object's definition that counts attempts, from 1.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    recognised_by: tuple[str, ...] = ()
     activity_types: tuple[str, ...] = ()
     interaction_types: tuple[str, ...] = ()
     any_activity_id: bool = False
@@ -76,16 +71,6 @@ class Profile(BaseModel):
     items: frozenset[str] = frozenset()
     within_parent: frozenset[str] = frozenset()
     attempt: str = ""
-
-    @field_validator("recognised_by")
-    @classmethod
-    def _expressions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for pattern in value:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"{pattern!r} is not a regular expression ({error}): correct it") from error
-        return value
 
     @property
     def tolerance(self) -> Tolerance:
@@ -108,41 +93,20 @@ def profile_of(statement: Mapping[str, Any]) -> Profile:
 
 def profiles() -> tuple[Profile, ...]:
     """Every known profile, by name. Raises FileUnusableError when one is invalid."""
-    return _profiles(Path(__file__).parents[2] / "sources")
+    return profiles_of(Profile, FORMAT)
 
 
 @lru_cache(maxsize=1024)
 def _recognised(iris: tuple[str, ...]) -> Profile:
     for profile in profiles():
-        if any(re.fullmatch(pattern, iri) for pattern in profile.recognised_by for iri in iris):
+        if profile.recognises(iris):
             return profile
     return GENERIC
 
 
-@cache
-def _profiles(folder: Path) -> tuple[Profile, ...]:
-    paths = sorted(folder.glob("*/source.yaml"))
-    return tuple(load_profile(path.with_name("mapping.yaml")) for path in paths if _yaml(path).get("format") == FORMAT)
-
-
 def load_profile(path: Path) -> Profile:
-    """The profile in a file.
-
-    Raises:
-        FileUnusableError: when it is invalid; the message names the key and the remedy.
-    """
-    try:
-        return Profile.model_validate(_yaml(path))
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise FileUnusableError(f"{path} cannot be used: {problems}") from error
-
-
-def _yaml(path: Path) -> dict[str, Any]:
-    content = load_yaml(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise FileUnusableError(f"{path} does not hold keys and values: write them as docs/files.md tells")
-    return content
+    """The profile in a file. Raises FileUnusableError when it is invalid."""
+    return profile_in(Profile, path)
 
 
 def _extensions(statement: Mapping[str, Any], name: str) -> Iterable[str]:
