@@ -113,6 +113,26 @@ async def test_without_a_broker_the_agent_fails_with_an_error_message(metrics):
         await run_dead_letter_agent(NOWHERE, metrics)
 
 
+async def test_an_agent_whose_broker_does_not_answer_ends_soon_when_it_is_cancelled(metrics):
+    connected = asyncio.Event()
+
+    async def say_nothing(reader, writer):
+        connected.set()
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    async with server:
+        address = "{}:{}".format(*server.sockets[0].getsockname())
+        running = asyncio.create_task(run_dead_letter_agent(KafkaConnection(address), metrics))
+        await asyncio.wait_for(connected.wait(), DEADLINE_S)
+        cancelled_s = time.monotonic()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert time.monotonic() - cancelled_s < 2.0
+
+
 def test_metrics_show_letters_by_reason_tenant_and_age_and_when_the_oldest_and_newest_were_written(metrics, registry):
     add(metrics, 0, age_s=8 * 86_400)
     add(metrics, 1, age_s=60)

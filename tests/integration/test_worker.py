@@ -241,9 +241,11 @@ async def test_dead_letters_on_the_topic_before_and_after_the_start_are_counted_
     assert time.time() - 300 < oldest < newest <= time.time() + 1
 
 
+@pytest.mark.slow
 async def test_a_worker_that_lost_its_broker_ends_at_once_when_asked_to(worker, fresh_kafka_broker):
     worker.start()
     await until(worker.serving)
+    await until(lambda: worker.metric("cairn_dead_letter_agent_running") == 1)
     fresh_kafka_broker.stop()
     await until(lambda: "the epochs cannot be read" in worker._log.read_text())
     asked_s = time.monotonic()

@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 
 _BUFFERED_RECORDS = 64
 _STOP_TIMEOUT_S = 3.0
+# For what nobody needs any more: a client retries for as long as its broker is away.
+ABANDON_AFTER_S = 1.0
 
 
 class _ReadOnly(faust.app.base.BootStrategy):
@@ -76,8 +78,12 @@ class ReadingApp(faust.App):
         return _DaemonTransport(self.conf.broker_consumer, self)
 
 
-async def run_app(app: ReadingApp) -> None:
+async def run_app(app: ReadingApp, *, stop_timeout_s: float = _STOP_TIMEOUT_S) -> None:
     """Run an app until cancelled.
+
+    Args:
+        app: what to run.
+        stop_timeout_s: how long its end may take; while the broker is away, it takes this long.
 
     Raises:
         Exception: the error that crashed an agent or Faust.
@@ -87,18 +93,19 @@ async def run_app(app: ReadingApp) -> None:
         await asyncio.shield(starting)
         await app.wait_until_stopped()
     finally:
-        await asyncio.wait_for(app.stop(), _STOP_TIMEOUT_S)
-        await asyncio.wait([starting], timeout=_STOP_TIMEOUT_S)
+        await asyncio.wait_for(app.stop(), stop_timeout_s)
+        await asyncio.wait([starting], timeout=stop_timeout_s)
     if app.crash_reason is not None:
         raise app.crash_reason
 
 
 async def finished(connecting: asyncio.Future[Any]) -> None:
-    """Wait until it finishes, even when cancelled: an incomplete start would leave connections and threads behind."""
+    """Wait until it finishes. When cancelled, give it a second: an incomplete start would leave connections behind."""
     try:
         await asyncio.shield(connecting)
     finally:
-        await asyncio.wait([connecting], timeout=_STOP_TIMEOUT_S)
+        await asyncio.wait([connecting], timeout=ABANDON_AFTER_S)
+        connecting.cancel()
 
 
 def credentials(connection: KafkaConnection) -> Credentials | None:

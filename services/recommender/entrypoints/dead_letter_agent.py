@@ -15,7 +15,7 @@ from faust.types import StreamT
 
 from services.common.kafka.connection import KafkaConnection, topic_end_offsets
 from services.common.kafka.envelope import LEARNER_EVENTS_DLT, Position
-from services.common.kafka.faust_app import ReadingApp, finished, run_app
+from services.common.kafka.faust_app import ABANDON_AFTER_S, ReadingApp, finished, run_app
 from services.recommender.application.operations.dead_letters import FiledLetter
 from services.recommender.wire.dead_letters import read_letter
 
@@ -63,7 +63,8 @@ async def run_dead_letter_agent(
     app = DeadLetterApp(
         connection, counter, topic=topic, session_timeout_ms=session_timeout_ms, before_count=before_count
     )
-    await run_app(app)
+    # It commits nothing, so nothing is lost when its end is cut short.
+    await run_app(app, stop_timeout_s=ABANDON_AFTER_S)
 
 
 class DeadLetterApp(ReadingApp):
