@@ -132,9 +132,47 @@ async def test_a_batch_is_taken_as_a_whole_or_not_at_all(service):
 async def test_an_event_that_the_service_refuses_refuses_its_batch(service):
     later = (NOW + timedelta(hours=1)).isoformat()
     answer = await post(service, [answered(FIRST), answered(SECOND, timestamp=later)])
-    assert (answer.status, fields(answer)) == (400, ["[1].occurred_at"])
+    assert (answer.status, fields(answer)) == (400, ["[1].timestamp"])
     assert not service.events
     assert not service.statements.kept
+
+
+INVISIBLE = "\u200b"
+LESSON = {"id": f"http://example.com/lesson{INVISIBLE}"}
+
+
+@pytest.mark.parametrize(
+    ("statement", "field"),
+    [
+        (answered(actor={"account": {"homePage": "http://lms.example.com", "name": INVISIBLE}}), "actor.account.name"),
+        (answered(actor={"mbox": f"mailto:{INVISIBLE}@example.com", "objectType": "Agent"}), "actor.mbox"),
+        (answered(object=LESSON), "object.id"),
+        (
+            answered(context={"contextActivities": {"parent": [LESSON]}}),
+            "context.contextActivities.parent[0].id",
+        ),
+        (answered(context={"contextActivities": {"parent": LESSON}}), "context.contextActivities.parent.id"),
+        (answered(verb={"id": f"{ADL}passed"}, object=LESSON), "object.id"),
+        (answered(verb={"id": f"{ADL}completed"}, object=LESSON, result={}), "object.id"),
+        (answered(stored="2026-03-04T09:00:00Z"), "stored"),
+    ],
+)
+async def test_what_is_wrong_with_an_event_is_named_by_its_path_in_the_statement(service, statement, field):
+    answer = await post(service, statement)
+    assert (answer.status, fields(answer)) == (400, [field])
+    answer = await post(service, [answered(FIRST), statement])
+    assert (answer.status, fields(answer)) == (400, [f"[1].{field}"])
+
+
+async def test_ids_of_any_length_are_kept_by_their_hash(service):
+    iri = "http://example.com/" + "q/" * 200
+    name = "n" * 300
+    actor = {"account": {"homePage": "http://lms.example.com", "name": name}}
+    assert (await post(service, answered(FIRST, actor=actor, object={"id": iri}))).status == 200
+    (event,) = service.events
+    assert event.body.assessment.item == f"sha256:{hashlib.sha256(iri.encode()).hexdigest()}"
+    learner = f"sha256:{hashlib.sha256(f'http://lms.example.com|{name}'.encode()).hexdigest()}"
+    assert event.learner == service.tenants.get("riverbend").pseudonym(learner)
 
 
 async def test_more_statements_than_a_request_takes_are_refused_before_they_are_read(service):

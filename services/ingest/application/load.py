@@ -205,7 +205,7 @@ async def _send(
         for row, result in zip(batch.rows, results, strict=True):
             progress.count(result)
             if result.problems:
-                reject(row.line, result.problems, row.original)
+                reject(row.line, row.named(result.problems), row.original)
             if result.without_skills and row.submission.body is not None:
                 progress.note_untagged(row.submission.body.summary().what)
         stream.unanswered.popleft()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from services.ingest.application.ports import FieldReason, FileRow, LeftOutRow, Row, UnreadableRow
 from services.ingest.formats.xapi.meaning import SUMS_UP, Meaning, meaning_of
+from services.ingest.formats.xapi.paths import path_of
 from services.ingest.formats.xapi.profiles import Profile, profile_of
 from services.ingest.formats.xapi.statements import problems_of
 from services.ingest.formats.xapi.texts import shown
@@ -61,7 +63,9 @@ def _read(
     meaning = meaning_of(statement, source, profile)
     if meaning.submission is None:
         return LeftOutRow(number, meaning.reason), meaning
-    return Row(number, meaning.submission, statement), meaning
+    body = meaning.submission.body
+    whole: str = getattr(body, "activity", "") or getattr(body, "resource", "")
+    return Row(number, meaning.submission, statement, partial(path_of, statement, whole)), meaning
 
 
 def _version_of(statement: dict[str, Any]) -> str:
