@@ -28,7 +28,8 @@ _OPENED = frozenset(
         "http://id.tincanapi.com/verb/viewed",
     }
 )
-_COMPLETED = frozenset({f"{_ADL}verbs/completed", f"{_STREAMS}complete", "http://activitystrea.ms/complete"})
+_FINISHED = f"{_ADL}verbs/completed"
+_COMPLETED = frozenset({_FINISHED, f"{_STREAMS}complete", "http://activitystrea.ms/complete"})
 _SUCCESS = {f"{_ADL}verbs/passed": True, f"{_ADL}verbs/mastered": True, f"{_ADL}verbs/failed": False}
 # Of cmi5: someone decided that the learner need not do it.
 _WAIVED = "https://w3id.org/xapi/adl/verbs/waived"
@@ -121,6 +122,8 @@ def _meaning(statement: dict[str, Any], source: str, profile: Profile) -> Meanin
         raise _LeftOutError(reason)
     if verb == _WAIVED:
         raise _LeftOutError(WAIVED)
+    if kind in profile.statuses and verb in _SUCCESS:
+        verb = _FINISHED
     learner = learner_of(actor)
     result = statement.get("result", {})
     outcome = _outcome(result, verb)
