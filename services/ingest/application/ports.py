@@ -212,12 +212,14 @@ class Row:
         line: the line it starts on, from 1.
         submission: the event.
         original: the row or rows as they are in the file, of JSON types.
+        remark: what a person should know of it, in the words of the summary, which counts each; empty: nothing.
         name_of: what they call a field of the event, where that is another name.
     """
 
     line: int
     submission: Submission
     original: object
+    remark: str = ""
     name_of: Callable[[str], str] = field(default=str, compare=False, repr=False)
 
     def named(self, problems: Sequence[FieldReason]) -> tuple[FieldReason, ...]:
