@@ -98,7 +98,7 @@ def test_what_staff_changed_reaches_an_answer_in_another_file_of_the_load(load, 
     alone = load("worker.log", "--format", "openedx", "--json", "summary.json")
     assert alone.exit_code == 0
     assert json.loads((tmp_path / "summary.json").read_text())["left_out"] == {
-        "a change by staff of an answer that is not loaded with it: send a correction": 1
+        "a change by staff of an answer that is not loaded with it: load both, or send a correction": 1
     }
     assert load("worker.log", "web.log.gz", "--format", "openedx").exit_code == 0
     correction, answer = service.came

@@ -20,7 +20,7 @@ _PROBLEM = "block-v1:edX+DemoX+2026+type@problem+block@p1"
 _OTHER = "block-v1:edX+DemoX+2026+type@problem+block@p2"
 _ONE = f"{_PROBLEM}/p1_2_1"
 _TWO = f"{_PROBLEM}/p1_3_1"
-_NOT_LOADED = "a change by staff of an answer that is not loaded with it: send a correction"
+_NOT_LOADED = "a change by staff of an answer that is not loaded with it: load both, or send a correction"
 
 
 def _event(name: str, minute: int, payload: dict[str, Any], user: int = 2) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class FileOptions:
         sequences: the lines of each learner, where files are texts of sequences; None: they are not.
         learners: who the learners are; None: the ids of the files.
         profile: what the producer of JSON documents bends; None: nothing.
-        together: the files of the load; None: each is alone.
+        files: those of the load; None: each is alone.
     """
 
     file_format: Format | None = None
@@ -46,7 +46,7 @@ class FileOptions:
     sequences: SequenceLayout | None = None
     learners: LearnerOptions | None = None
     profile: Path | None = None
-    together: Together | None = None
+    files: Together | None = None
 
     def format_of(self, file: Path) -> Format:
         """A file's format. Raises FileUnusableError when its name does not determine it."""
@@ -64,7 +64,7 @@ class FileOptions:
                 observe_bytes,
                 mapping=self.mapping,
                 profile=self.profile,
-                together=self.together,
+                together=self.files,
             )
         else:
             rows = read_sequences(file, self.sequences, self.source, observe_bytes)
@@ -88,13 +88,11 @@ class FileOptions:
             mapping = fingerprint_of(self.profile, "")
         companions = " ".join(fingerprint_of(companion, "") for companion in self.companions_of(file))
         learners = "" if self.learners is None else self.learners.settings
-        together = ""
-        if self.together is not None and self.file_format in _CHANGING:
-            together = self.together.description
+        files = self.files.description if self.files is not None and self.file_format in _CHANGING else ""
         return " ".join(
             [
                 f"{self.file_format} {mapping} {self.source} {self.limit}",
-                *filter(None, (companions, learners, together)),
+                *filter(None, (companions, learners, files)),
             ]
         )
 

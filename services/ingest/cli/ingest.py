@@ -143,9 +143,7 @@ def load_files(
     try:
         learners = _learners(aliases, suppress, write=not (preview or dry_run))
         own = None if mapping is None else load_mapping(mapping)
-        read = FileOptions(
-            file_format, own, source, limit, problems, resume, learners=learners, together=Together(files)
-        )
+        read = FileOptions(file_format, own, source, limit, problems, resume, learners=learners, files=Together(files))
         options = [options_for(file, read, time_zone, console) for file in files]
     except FileUnusableError as error:
         fail(str(error), BAD_INPUT)

@@ -12,7 +12,7 @@ from services.ingest.formats.openedx.problems import UNGRADED, LeftOutError
 
 DELETED = "edx.grades.problem.state_deleted"
 STAFF_EVENTS = frozenset({"edx.grades.problem.rescored", "edx.grades.problem.score_overridden", DELETED})
-NOT_IN_LOAD = "a change by staff of an answer that is not loaded with it: send a correction"
+NOT_IN_LOAD = "a change by staff of an answer that is not loaded with it: load both, or send a correction"
 
 
 @dataclass(frozen=True, slots=True)
