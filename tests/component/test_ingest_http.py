@@ -79,6 +79,13 @@ async def test_events_come_in_any_of_the_forms(service, form):
     assert {each.event_id for each in service.events} == {result.event_id for result in results}
 
 
+@pytest.mark.parametrize("form", ["list", "lines"])
+async def test_a_byte_order_mark_before_the_body_is_ignored(service, form):
+    body = json.dumps([event(1)] if form == "list" else event(1)).encode()
+    await publish(service, b"\xef\xbb\xbf" + body, headers=(LINES,) if form == "lines" else ())
+    assert [each.event_id for each in service.events] == ["e1"]
+
+
 async def test_an_answer_says_of_each_event_what_grpc_says(service):
     await publish(service, [event(3)])
     sent = [event(1), event(1), event(2, item=""), event(3, correct=False), event(4, skills=["x"])]

@@ -132,9 +132,47 @@ async def test_a_batch_is_taken_as_a_whole_or_not_at_all(service):
 async def test_an_event_that_the_service_refuses_refuses_its_batch(service):
     later = (NOW + timedelta(hours=1)).isoformat()
     answer = await post(service, [answered(FIRST), answered(SECOND, timestamp=later)])
-    assert (answer.status, fields(answer)) == (400, ["[1].occurred_at"])
+    assert (answer.status, fields(answer)) == (400, ["[1].timestamp"])
     assert not service.events
     assert not service.statements.kept
+
+
+INVISIBLE = "\u200b"
+LESSON = {"id": f"http://example.com/lesson{INVISIBLE}"}
+
+
+@pytest.mark.parametrize(
+    ("statement", "field"),
+    [
+        (answered(actor={"account": {"homePage": "http://lms.example.com", "name": INVISIBLE}}), "actor.account.name"),
+        (answered(actor={"mbox": f"mailto:{INVISIBLE}@example.com", "objectType": "Agent"}), "actor.mbox"),
+        (answered(object=LESSON), "object.id"),
+        (
+            answered(context={"contextActivities": {"parent": [LESSON]}}),
+            "context.contextActivities.parent[0].id",
+        ),
+        (answered(context={"contextActivities": {"parent": LESSON}}), "context.contextActivities.parent.id"),
+        (answered(verb={"id": f"{ADL}passed"}, object=LESSON), "object.id"),
+        (answered(verb={"id": f"{ADL}completed"}, object=LESSON, result={}), "object.id"),
+        (answered(stored="2026-03-04T09:00:00Z"), "stored"),
+    ],
+)
+async def test_what_is_wrong_with_an_event_is_named_by_its_path_in_the_statement(service, statement, field):
+    answer = await post(service, statement)
+    assert (answer.status, fields(answer)) == (400, [field])
+    answer = await post(service, [answered(FIRST), statement])
+    assert (answer.status, fields(answer)) == (400, [f"[1].{field}"])
+
+
+async def test_ids_of_any_length_are_kept_by_their_hash(service):
+    iri = "http://example.com/" + "q/" * 200
+    name = "n" * 300
+    actor = {"account": {"homePage": "http://lms.example.com", "name": name}}
+    assert (await post(service, answered(FIRST, actor=actor, object={"id": iri}))).status == 200
+    (event,) = service.events
+    assert event.body.assessment.item == f"sha256:{hashlib.sha256(iri.encode()).hexdigest()}"
+    learner = f"sha256:{hashlib.sha256(f'http://lms.example.com|{name}'.encode()).hexdigest()}"
+    assert event.learner == service.tenants.get("riverbend").pseudonym(learner)
 
 
 async def test_more_statements_than_a_request_takes_are_refused_before_they_are_read(service):
@@ -179,6 +217,68 @@ async def test_the_same_statement_again_is_a_repeat_and_another_one_a_conflict(s
     assert answer.status == 409
     assert FIRST in answer.error["message"]
     assert len(service.events) == 1
+
+
+GROUP = {"objectType": "Group", "member": [ADA, ADMIN]}
+REGISTRATION = "ec531277-b57b-4c15-8d91-d292c5b2b8f7"
+
+
+@pytest.mark.parametrize(
+    ("sent", "again"),
+    [
+        ({"timestamp": "2026-03-01T09:30:00Z"}, {"timestamp": "2026-03-01T09:30:00+00:00"}),
+        ({"timestamp": "2026-03-01T09:30:00Z"}, {"timestamp": "2026-03-01T10:30:00.000+01:00"}),
+        ({"timestamp": "2026-03-01T09:30:00.1234Z"}, {"timestamp": "2026-03-01T09:30:00.123Z"}),
+        ({"result": {"score": {"raw": 1, "max": 2}}}, {"result": {"score": {"raw": 1.0, "max": 2.0}}}),
+        (
+            {"result": {"success": True, "extensions": {"http://example.com/e": [{"n": 3}]}}},
+            {"result": {"success": True, "extensions": {"http://example.com/e": [{"n": 3.0}]}}},
+        ),
+        (
+            {"result": {"success": True, "duration": "PT1.234S"}},
+            {"result": {"success": True, "duration": "PT1.23S"}},
+        ),
+        ({"actor": ADA}, {"actor": {"objectType": "Agent", **ADA, "mbox": "mailto:ada@Example.COM"}}),
+        ({"context": {"team": GROUP}}, {"context": {"team": GROUP | {"member": [ADMIN, ADA]}}}),
+        (
+            {"context": {"registration": REGISTRATION, "language": "en-GB"}},
+            {"context": {"registration": REGISTRATION.upper(), "language": "en-gb"}},
+        ),
+    ],
+    ids=["Z", "offset", "finer than ms", "1.0", "in extensions", "duration", "domain", "order of members", "case"],
+)
+async def test_a_copy_that_is_only_written_otherwise_is_a_repeat(service, sent, again):
+    for statement in (answered(FIRST) | sent, answered(FIRST) | again):
+        assert (await put(service, FIRST, statement)).status == 204
+    assert len(service.events) == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "again"),
+    [
+        ({"timestamp": "2026-03-01T09:30:00Z"}, {"timestamp": "2026-03-01T09:30:00+01:00"}),
+        ({"result": {"score": {"raw": 1, "max": 2}}}, {"result": {"score": {"raw": 1.5, "max": 2}}}),
+        # Part 2, 2.3.1: a duration is compared as a text.
+        (
+            {"result": {"success": True, "duration": "PT60S"}},
+            {"result": {"success": True, "duration": "PT1M"}},
+        ),
+        (
+            {"result": {"success": True, "response": "1"}},
+            {"result": {"success": True, "response": "1.0"}},
+        ),
+        ({"actor": ADA}, {"actor": ADA | {"mbox": "mailto:Ada@example.com"}}),
+    ],
+    ids=["another time", "another score", "duration", "another text", "another address"],
+)
+async def test_a_copy_that_says_something_else_is_a_conflict(service, sent, again):
+    assert (await put(service, FIRST, answered(FIRST) | sent)).status == 204
+    assert (await put(service, FIRST, answered(FIRST) | again)).status == 409
+
+
+async def test_a_byte_order_mark_before_the_body_is_ignored(service):
+    body = b"\xef\xbb\xbf" + json.dumps(answered(FIRST)).encode()
+    assert (await post(service, body, ("Content-Type", "application/json"))).json == [FIRST]
 
 
 async def test_a_conflict_is_known_from_the_log_too(service):

@@ -1318,6 +1318,26 @@ MUTATIONS = (
         short=True,
     ),
     Mutation(
+        "regrade an answer of Open edX that was deleted",
+        "What staff deleted counts.",
+        (Edit("services/ingest/formats/openedx/changes.py", "acts.pop(at)", "acts[at]"),),
+        "tests/unit/test_openedx_changes.py::test_a_new_grade_after_a_deletion_is_of_no_deleted_answer",
+        short=True,
+    ),
+    Mutation(
+        "void in files what the actor sent, whoever sent it",
+        "A statement that was voided counts.",
+        (
+            Edit(
+                "services/ingest/formats/xapi/voiding.py",
+                "yield replace(row, submission=replace(row.submission, learner_id=target.learner_id))",
+                "yield row",
+            ),
+        ),
+        "tests/component/test_ingest_load_documents.py::test_voiding_reaches_the_learner_of_a_statement_in_any_file_of_the_load",
+        short=True,
+    ),
+    Mutation(
         "take another statement under the id of one",
         "A statement changes after it was taken.",
         (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,7 +31,7 @@ _COARSER = "a grade of a subsection or course, which its problems have"
 _SAME_ACT = "a copy of an answer that problem_check has"
 _BROWSER = "a copy by the browser of what the server logs"
 _ANONYMOUS = "of a visitor who is not signed in"
-_BY_STAFF = "a change by staff, which does not say of which answer: send a correction"
+_SAME_CHANGE = "a copy of a change by staff that edx.grades has"
 
 
 def _logged(payload: object, name: str = "problem_check", **changes: Any) -> dict[str, Any]:
@@ -92,12 +93,22 @@ def _problem(document: object) -> FieldReason:
 
 
 def test_an_answer_becomes_an_assessment_of_the_problem_by_the_users_number() -> None:
-    assert _submission(_logged(_check())) == Submission(
+    assert replace(_submission(_logged(_check())), event_id="") == Submission(
         learner_id="7",
         source="campus",
         body=Assessment(_PROBLEM, outcome=Score(1.0, 0.0, 2.0), attempt=3, grain=Grain.ITEM),
         occurred_at=Instant(1772615700, 250_000_000),
     )
+
+
+def test_an_answer_has_an_id_of_its_item_attempt_and_time() -> None:
+    marks = {"p1_2_1": _RIGHT, "p1_3_1": _WRONG}
+    several = [row.submission for row in _rows(_logged(_check(correct_map=marks))) if isinstance(row, Row)]
+    later = _logged(_check(), time="2026-03-04T09:15:00.250001+00:00")
+    answers = [*several, *map(_submission, (_logged(_check()), _logged(_check(attempts=4)), later))]
+    assert len({each.event_id for each in answers}) == 5
+    assert _submission(_logged(_check(), context={"user_id": 8})).event_id == _submission(_logged(_check())).event_id
+    assert not _submission(_logged(_check(), time=None)).event_id
 
 
 def test_names_addresses_and_answers_are_in_no_event() -> None:
@@ -189,14 +200,10 @@ def test_an_answer_without_a_count_of_attempts_has_no_attempt() -> None:
         (_logged({}, "problem_check_fail"), _NO_OUTCOME),
         (_logged({}, "problem_reset"), _NO_OUTCOME),
         (_logged({}, "edx.problem.hint.demandhint_displayed"), _NO_OUTCOME),
-        (
-            _logged({}, "problem_rescore"),
-            _BY_STAFF,
-        ),
-        (
-            _logged({}, "edx.grades.problem.state_deleted"),
-            _BY_STAFF,
-        ),
+        (_logged({}, "problem_rescore"), _SAME_CHANGE),
+        (_logged({}, "problem_delete_state"), _SAME_CHANGE),
+        (_logged({}, "reset_problem"), _NO_OUTCOME),
+        (_logged({}, "edx.grades.subsection.score_overridden"), _COARSER),
         (_logged({}, "edx.grades.subsection.grade_calculated"), _COARSER),
         (_logged({}, "edx.problem.completed"), _SAME_ACT),
         (_logged({}, "edx.special_exam.timed.attempt.submitted"), "an attempt at an exam, without an outcome"),
@@ -233,6 +240,18 @@ def test_the_grade_of_a_problem_repeats_its_answer() -> None:
     assert _left_out(_grade("drag-and-drop-v2")) == "a grade that grows with each step of one answer"
     assert _left_out(_grade("lti_consumer", weighted_possible=None)) == "ungraded: the maximum is 0"
     assert _left_out(_grade("lti_consumer", weighted_possible=0, weighted_earned=0)) == "ungraded: the maximum is 0"
+
+
+def test_the_later_grade_of_an_external_grader_is_the_outcome_of_the_answer_that_awaited_it() -> None:
+    path = "/courses/course-v1:edX+DemoX+2026/xqueue/9/block-v1:edX+DemoX+2026+type@problem+block@b/score_update"
+    submission = _submission(_grade("problem") | {"context": {"user_id": "", "path": path}})
+    item = "block-v1:edX+DemoX+2026+type@problem+block@b"
+    assert (submission.learner_id, submission.body) == (
+        "9",
+        Assessment(item, outcome=Score(3.0, 0.0, 4.0), grain=Grain.ITEM),
+    )
+    check = "/courses/course-v1:edX+DemoX+2026/xblock/b/handler/xmodule_handler/problem_check"
+    assert _left_out(_grade("problem") | {"context": {"user_id": 9, "path": check}}) == _SAME_ACT
 
 
 def _completed(block_type: str, completion: object = 1.0) -> dict[str, Any]:

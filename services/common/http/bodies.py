@@ -23,6 +23,7 @@ _GZIP = 16 + zlib.MAX_WBITS
 _MEMBERS_MAX = 100
 # As many as a gRPC request may have fields. Decoding them takes about a tenth of a second, in which nothing else runs.
 _VALUES_MAX = 400_000
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ def json_of(body: bytes, field: str = "body") -> object:
     Raises:
         RequestRefusedError: when it is not one JSON document in UTF-8, has too many values, or names a key twice.
     """
+    body = without_mark(body)
     check_values(body, field)
     try:
         document: object = msgspec.json.decode(body)
@@ -109,6 +111,11 @@ def json_of(body: bytes, field: str = "body") -> object:
     if key is not None:
         raise invalid_request([FieldViolation(key, "is given twice: keep the right one")], reason="repeated_key")
     return document
+
+
+def without_mark(body: bytes) -> bytes:
+    """A text in UTF-8 without the byte order mark before it, which RFC 8259 lets a reader ignore."""
+    return body.removeprefix(_BYTE_ORDER_MARK)
 
 
 def check_values(body: bytes, field: str = "body") -> None:

@@ -43,6 +43,7 @@ class LoadProgress:
         conflicts: events that differ from an earlier one with the same identity and do not replace it; not written.
         rejected: rows that are not events, and events that the service rejected.
         left_out: how often what was read is left out on purpose, by the reason.
+        remarks: how often there is something to know of an event that was read, in the words of the summary.
         not_compared: events that the service did not compare with those of earlier requests.
         older: new assessments that are older than one of the learner that was written before.
         older_learners: the pseudonyms of their learners.
@@ -59,6 +60,7 @@ class LoadProgress:
     conflicts: int = 0
     rejected: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
+    remarks: Counter[str] = field(default_factory=Counter)
     not_compared: int = 0
     older: int = 0
     older_learners: set[str] = field(default_factory=set)
@@ -174,6 +176,8 @@ async def _read(
         if isinstance(row, LeftOutRow):
             progress.left_out[row.reason] += 1
             continue
+        if row.remark:
+            progress.remarks[row.remark] += 1
         learner_id = normalised_id(row.submission.learner_id)
         stream = streams[zlib.crc32(learner_id.encode(errors="surrogatepass")) % len(streams)]
         if not stream.filling.rows:
@@ -205,7 +209,7 @@ async def _send(
         for row, result in zip(batch.rows, results, strict=True):
             progress.count(result)
             if result.problems:
-                reject(row.line, result.problems, row.original)
+                reject(row.line, row.named(result.problems), row.original)
             if result.without_skills and row.submission.body is not None:
                 progress.note_untagged(row.submission.body.summary().what)
         stream.unanswered.popleft()

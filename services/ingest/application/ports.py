@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from services.common.kafka.envelope import LogIdentity, Position
@@ -212,11 +212,19 @@ class Row:
         line: the line it starts on, from 1.
         submission: the event.
         original: the row or rows as they are in the file, of JSON types.
+        remark: what a person should know of it, in the words of the summary, which counts each; empty: nothing.
+        name_of: what they call a field of the event, where that is another name.
     """
 
     line: int
     submission: Submission
     original: object
+    remark: str = ""
+    name_of: Callable[[str], str] = field(default=str, compare=False, repr=False)
+
+    def named(self, problems: Sequence[FieldReason]) -> tuple[FieldReason, ...]:
+        """Problems of the event's fields, by the names that they have in the file."""
+        return tuple(FieldReason(self.name_of(problem.field), problem.reason) for problem in problems)
 
 
 @dataclass(frozen=True, slots=True)

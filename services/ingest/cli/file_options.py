@@ -14,6 +14,10 @@ from services.ingest.formats import Format, format_of, read_events
 from services.ingest.formats.mapping.companions import companion_path
 from services.ingest.formats.mapping.model import FileMapping
 from services.ingest.formats.sequences import SequenceLayout, read_sequences
+from services.ingest.formats.together import Together
+
+# Of which another file of the load may decide what a row is.
+_CHANGING = (Format.XAPI, Format.OPENEDX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class FileOptions:
         sequences: the lines of each learner, where files are texts of sequences; None: they are not.
         learners: who the learners are; None: the ids of the files.
         profile: what the producer of JSON documents bends; None: nothing.
+        files: those of the load; None: each is alone.
     """
 
     file_format: Format | None = None
@@ -41,6 +46,7 @@ class FileOptions:
     sequences: SequenceLayout | None = None
     learners: LearnerOptions | None = None
     profile: Path | None = None
+    files: Together | None = None
 
     def format_of(self, file: Path) -> Format:
         """A file's format. Raises FileUnusableError when its name does not determine it."""
@@ -51,7 +57,15 @@ class FileOptions:
         rows: Iterator[FileRow]
         if self.sequences is None:
             found = self.format_of(file)
-            rows = read_events(file, found, self.source, observe_bytes, mapping=self.mapping, profile=self.profile)
+            rows = read_events(
+                file,
+                found,
+                self.source,
+                observe_bytes,
+                mapping=self.mapping,
+                profile=self.profile,
+                together=self.files,
+            )
         else:
             rows = read_sequences(file, self.sequences, self.source, observe_bytes)
         limited = itertools.islice(rows, self.limit)
@@ -74,8 +88,12 @@ class FileOptions:
             mapping = fingerprint_of(self.profile, "")
         companions = " ".join(fingerprint_of(companion, "") for companion in self.companions_of(file))
         learners = "" if self.learners is None else self.learners.settings
+        files = self.files.description if self.files is not None and self.file_format in _CHANGING else ""
         return " ".join(
-            [f"{self.file_format} {mapping} {self.source} {self.limit}", *filter(None, (companions, learners))]
+            [
+                f"{self.file_format} {mapping} {self.source} {self.limit}",
+                *filter(None, (companions, learners, files)),
+            ]
         )
 
     def companions_of(self, file: Path) -> list[Path]:

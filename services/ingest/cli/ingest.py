@@ -26,6 +26,7 @@ from services.ingest.formats import FORMATS_HELP, Format
 from services.ingest.formats.mapping.model import load_mapping
 from services.ingest.formats.proposal import propose_mapping
 from services.ingest.formats.sources import recognised
+from services.ingest.formats.together import Together
 
 _SOME_REJECTED = 1
 
@@ -142,7 +143,7 @@ def load_files(
     try:
         learners = _learners(aliases, suppress, write=not (preview or dry_run))
         own = None if mapping is None else load_mapping(mapping)
-        read = FileOptions(file_format, own, source, limit, problems, resume, learners=learners)
+        read = FileOptions(file_format, own, source, limit, problems, resume, learners=learners, files=Together(files))
         options = [options_for(file, read, time_zone, console) for file in files]
     except FileUnusableError as error:
         fail(str(error), BAD_INPUT)

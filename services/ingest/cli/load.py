@@ -169,6 +169,7 @@ class FileLoad:
             "conflicts": self.progress.conflicts,
             "rejected": self.progress.rejected,
             "left_out": dict(self.progress.left_out),
+            "remarks": dict(self.progress.remarks),
             "not_compared": self.progress.not_compared,
             "without_skills": self.progress.without_skills,
             "older": self.progress.older,
@@ -218,6 +219,8 @@ class FileLoad:
                 "`cairn catalog unresolved` lists all such items: tag them, then `cairn replay --restamp`"
             )
             console.print(Text(said), soft_wrap=True)
+        for remark, count in self.progress.remarks.items():
+            console.print(Text(f"warning: {count:,} rows {remark}"), soft_wrap=True)
         if alone := self.progress.not_compared:
             console.print(
                 f"warning: {alone:,} rows were not compared with earlier loads, because ingest has no Redis or could "

@@ -77,7 +77,7 @@ def print_preview(file: Path, options: FileOptions, catalog: CatalogTags, consol
         if isinstance(row, UnreadableRow):
             found: Sequence[FieldReason] = row.problems
         else:
-            found = next(results).problems
+            found = row.named(next(results).problems)
             if table.row_count < _PREVIEW_ROWS:
                 table.add_row(str(row.line), *(Text(cell) for cell in _cells(row.submission)))
         if found:

@@ -17,6 +17,7 @@ from services.ingest.formats.event_documents import read_event_documents
 from services.ingest.formats.mapping import read_table
 from services.ingest.formats.mapping.model import FileMapping
 from services.ingest.formats.ndjson import read_ndjson
+from services.ingest.formats.together import Together
 
 Rows = Iterator[FileRow]
 
@@ -63,9 +64,9 @@ class _TableFormat:
 
 @dataclass(frozen=True, slots=True)
 class _DocumentFormat:
-    """A format of JSON documents of a learning platform; the same attributes, but `read` takes a profile last."""
+    """A format of JSON documents of a learning platform; `read` takes a profile and the files of the load last."""
 
-    read: Callable[[Path, str, ObserveBytes, Path | None], Rows]
+    read: Callable[[Path, str, ObserveBytes, Path | None, Together | None], Rows]
     help: str
     suffixes: tuple[str, ...] = ()
     source: str = ""
@@ -133,6 +134,7 @@ def read_events(
     *,
     mapping: FileMapping | None = None,
     profile: Path | None = None,
+    together: Together | None = None,
 ) -> Rows:
     """The events of a file, read lazily. The order is always the same, and each learner's events keep theirs.
 
@@ -143,6 +145,7 @@ def read_events(
         observe_bytes: called from time to time with the number of bytes read from the file as stored.
         mapping: how columns of a table become fields; csv and parquet need it.
         profile: what the producer of JSON documents bends, as a known source has it.
+        together: the files of the load, where events of JSON documents may change one another; None: this one.
 
     Raises:
         FileUnusableError: when it cannot be read, its header is of another format, or a mapping is missing.
@@ -151,7 +154,7 @@ def read_events(
     if isinstance(known, _EventFormat):
         return known.read(path, source or known.source, observe_bytes)
     if isinstance(known, _DocumentFormat):
-        return known.read(path, source or known.source, observe_bytes, profile)
+        return known.read(path, source or known.source, observe_bytes, profile, together)
     if mapping is None:
         raise FileUnusableError(
             f"{path} is a table, whose columns may mean anything: add --mapping FILE, which "

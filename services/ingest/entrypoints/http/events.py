@@ -8,7 +8,7 @@ import msgspec
 from google.protobuf import json_format
 from starlette.responses import Response
 
-from services.common.http.bodies import check_values, no_json
+from services.common.http.bodies import check_values, no_json, without_mark
 from services.common.http.refusals import RequestRefusedError, invalid_request, json_response
 from services.common.http.routes import Admitted, Route
 from services.common.rpc.statuses import FieldViolation
@@ -46,7 +46,7 @@ def event_routes(publish: HttpPublisher) -> list[Route]:
 
 def _events_of(admitted: Admitted) -> list[bytes]:
     """The JSON of each event."""
-    body, media_type = admitted.body, admitted.media_type
+    body, media_type = without_mark(admitted.body), admitted.media_type
     if media_type not in {"", _JSON, *_LINES}:
         problem = f"is {media_type[:80]!r}: send {_JSON}, or {_JSON_LINES} for one event on each line"
         raise invalid_request([FieldViolation("Content-Type", problem)], reason="media_type", http_status=415)

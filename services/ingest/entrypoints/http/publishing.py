@@ -98,7 +98,9 @@ class HttpPublisher:
                 violations += [FieldViolation(problem.field, problem.reason) for problem in row.problems]
             elif isinstance(row, Row):
                 problems = problems_of(row.submission.normalised(), now)
-                violations += [FieldViolation(f"{path}{problem.field}", problem.reason) for problem in problems]
+                violations += [
+                    FieldViolation(f"{path}{row.name_of(problem.field)}", problem.reason) for problem in problems
+                ]
         if violations:
             REFUSED.labels("invalid").inc()
             raise invalid_request(violations)

@@ -29,6 +29,7 @@ from services.ingest.formats.caliper.parts import (
 )
 from services.ingest.formats.caliper.profiles import Profile
 from services.ingest.formats.caliper.terms import field_of, is_foreign, term_of
+from services.ingest.formats.long_ids import kept_id
 
 _OPENED = frozenset({"Started"})
 _COMPLETED = frozenset({"Submitted", "Completed"})
@@ -73,7 +74,7 @@ class Act:
         self.generated = generated if isinstance(generated, dict) else {}
         self.object = reference(event.get("object"), self._described) or Reference("", "", {})
         application = reference(event.get("edApp"), self._described)
-        self.source = (application.id if application is not None else "") or context.source
+        self.source = kept_id((application.id if application is not None else "") or context.source)
         found = score_of(self.generated)
         self.score_path = "generated" if found is None else found[0]
         self.score = None if found is None else found[1]
@@ -231,13 +232,13 @@ def _outcome(act: Act) -> Submission | LeftOut:
     raw = max(0.0, min(points.raw, points.max))
     attempt_id = act.attempt_id(item, activity)
     return Submission(
-        learner_id=learner,
+        learner_id=kept_id(learner),
         source=act.source,
         event_id=attempt_id or act.event_id(),
         occurred_at=act.happened_at(),
         body=Assessment(
-            item=item,
-            activity=activity,
+            item=kept_id(item),
+            activity=kept_id(activity),
             outcome=Score(raw, 0.0, points.max),
             attempt=act.count,
             duration_ms=act.duration_ms,
@@ -262,11 +263,11 @@ def _interaction(act: Act) -> Submission | LeftOut:
         raise UnreadableEventError(path, "is missing: name what was assigned")
     duration_ms = act.duration_ms if kind is InteractionKind.COMPLETED else None
     return Submission(
-        learner_id=learner,
+        learner_id=kept_id(learner),
         source=act.source,
         event_id=act.event_id(),
         occurred_at=time_of(act.event, "eventTime"),
-        body=Interaction(act.assignable.id, kind, duration_ms=duration_ms),
+        body=Interaction(kept_id(act.assignable.id), kind, duration_ms=duration_ms),
     )
 
 
@@ -281,7 +282,7 @@ def _deletion(act: Act) -> Submission | LeftOut:
     if learner is None or not target:
         return LeftOut("Caliper: deleted attempts that do not say whose and which they are")
     return Submission(
-        learner_id=learner,
+        learner_id=kept_id(learner),
         source=act.source,
         event_id=act.event_id(),
         occurred_at=time_of(act.event, "eventTime"),

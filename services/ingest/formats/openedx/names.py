@@ -4,20 +4,14 @@ from __future__ import annotations
 
 SAME_ACT = "a copy of an answer that problem_check has"
 COARSER = "a grade of a subsection or course, which its problems have"
-BY_STAFF = "a change by staff, which does not say of which answer: send a correction"
+SAME_CHANGE = "a copy of a change by staff that edx.grades has"
 NOT_ANSWERED = "a hint, reset, saved or refused answer, without an outcome"
 
 # The first that begins a name decides.
 _BY_BEGINNING: tuple[tuple[tuple[str, ...], str], ...] = (
     (
-        (
-            "edx.grades.problem.rescored",
-            "edx.grades.problem.score_overridden",
-            "edx.grades.problem.state_deleted",
-            "edx.grades.subsection.score_overridden",
-            "problem_rescore",
-        ),
-        BY_STAFF,
+        ("problem_rescore", "problem_delete_state", "problem_override_score"),
+        SAME_CHANGE,
     ),
     (("edx.problem.completed", "problem_graded"), SAME_ACT),
     (("edx.grades.", "edx.course.grade.", "edx.certificate."), COARSER),

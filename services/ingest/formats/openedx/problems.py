@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from services.common.auth.identity import natural_event_id
 from services.ingest.domain.kinds.assessment import Assessment, Grain
 from services.ingest.domain.outcome import Score
+from services.ingest.domain.submission import Instant
 from services.ingest.formats.openedx.fields import FieldError, is_number, required_number, required_text, shown
 
 UNGRADED = "ungraded: the maximum is 0"
@@ -46,6 +48,17 @@ def answers_of(payload: Mapping[str, Any], path: str) -> Iterator[Assessment]:
         return
     for name, outcome in outcomes.items():
         yield Assessment(f"{problem}/{name}", problem, outcome=outcome, attempt=attempt, grain=Grain.ITEM)
+
+
+def answer_id(answer: Assessment, at: Instant | None) -> str:
+    """The id of an answer, which changes of it name; empty: nothing tells it from others.
+
+    The same in the log and on the event bus. It holds no learner, as every event has one besides.
+    """
+    if at is None:
+        return ""
+    parts = ("openedx answer", answer.item, str(answer.attempt or ""), str(at))
+    return natural_event_id(tuple(part.encode(errors="backslashreplace").decode() for part in parts))
 
 
 def scored(block: str, outcome: bool | Score, attempt: int | None = None) -> Assessment:  # noqa: FBT001 - see Assessment.

@@ -2,5 +2,6 @@
 
 from services.ingest.formats.xapi.profiles import load_profile
 from services.ingest.formats.xapi.reader import rows_of
+from services.ingest.formats.xapi.voiding import CHANGE_MARKS, changes_in
 
-__all__ = ["load_profile", "rows_of"]
+__all__ = ["CHANGE_MARKS", "changes_in", "load_profile", "rows_of"]

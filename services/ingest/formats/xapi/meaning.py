@@ -14,6 +14,7 @@ from services.ingest.domain.kinds.correction import Correction, Void
 from services.ingest.domain.kinds.interaction import Interaction, InteractionKind
 from services.ingest.domain.outcome import Score
 from services.ingest.domain.submission import Instant, Submission, SubmittedBody
+from services.ingest.formats.long_ids import kept_id
 from services.ingest.formats.xapi.profiles import Profile
 from services.ingest.formats.xapi.texts import VOIDED, duration_ms_of, moment_of
 
@@ -27,7 +28,8 @@ _OPENED = frozenset(
         "http://id.tincanapi.com/verb/viewed",
     }
 )
-_COMPLETED = frozenset({f"{_ADL}verbs/completed", f"{_STREAMS}complete", "http://activitystrea.ms/complete"})
+_FINISHED = f"{_ADL}verbs/completed"
+_COMPLETED = frozenset({_FINISHED, f"{_STREAMS}complete", "http://activitystrea.ms/complete"})
 _SUCCESS = {f"{_ADL}verbs/passed": True, f"{_ADL}verbs/mastered": True, f"{_ADL}verbs/failed": False}
 # Of cmi5: someone decided that the learner need not do it.
 _WAIVED = "https://w3id.org/xapi/adl/verbs/waived"
@@ -80,11 +82,11 @@ class Meaning:
 def learner_of(agent: dict[str, Any]) -> str:
     """The id of a learner: the agent's one identifier. An account's name is unique within its home page."""
     if "account" in agent:
-        return f"{agent['account']['homePage']}|{agent['account']['name']}"
+        return kept_id(f"{agent['account']['homePage']}|{agent['account']['name']}")
     if "mbox_sha1sum" in agent:
         return f"mbox_sha1sum:{agent['mbox_sha1sum'].lower()}"
     identifier: str = agent.get("mbox") or agent["openid"]
-    return identifier
+    return kept_id(identifier)
 
 
 def meaning_of(statement: dict[str, Any], source: str, profile: Profile) -> Meaning:
@@ -120,6 +122,8 @@ def _meaning(statement: dict[str, Any], source: str, profile: Profile) -> Meanin
         raise _LeftOutError(reason)
     if verb == _WAIVED:
         raise _LeftOutError(WAIVED)
+    if kind in profile.statuses and verb in _SUCCESS:
+        verb = _FINISHED
     learner = learner_of(actor)
     result = statement.get("result", {})
     outcome = _outcome(result, verb)
@@ -138,8 +142,8 @@ def _meaning(statement: dict[str, Any], source: str, profile: Profile) -> Meanin
             "",
         )
         assessment = Assessment(
-            item=target["id"],
-            activity=activity,
+            item=kept_id(target["id"]),
+            activity=kept_id(activity),
             outcome=outcome,
             attempt=_attempt(target, profile),
             duration_ms=duration_ms,
@@ -147,7 +151,7 @@ def _meaning(statement: dict[str, Any], source: str, profile: Profile) -> Meanin
         parts_of = frozenset(parent["id"] for parent in (*parents, *_parents(statement, "grouping")))
         return Meaning(_submission(statement, learner, source, assessment), parts_of=parts_of)
     whole = _whole(target, kind, parents, profile)
-    assessment = Assessment(activity=whole, outcome=outcome, duration_ms=duration_ms, grain=Grain.ACTIVITY)
+    assessment = Assessment(activity=kept_id(whole), outcome=outcome, duration_ms=duration_ms, grain=Grain.ACTIVITY)
     return Meaning(_submission(statement, learner, source, assessment), sums_up=target["id"])
 
 
@@ -204,7 +208,7 @@ def _interaction(statement: dict[str, Any], verb: str, kind: str, profile: Profi
     resource = _whole(target, kind, _parents(statement, "parent"), profile)
     done = InteractionKind.COMPLETED if verb in _COMPLETED else InteractionKind.OPENED
     duration = statement.get("result", {}).get("duration")
-    return Interaction(resource, done, duration_ms=duration_ms_of(duration) if duration else None)
+    return Interaction(kept_id(resource), done, duration_ms=duration_ms_of(duration) if duration else None)
 
 
 def _whole(target: dict[str, Any], kind: str, parents: list[dict[str, Any]], profile: Profile) -> str:

@@ -61,6 +61,8 @@ class Profile(ProducerProfile):
         leave_out: which statements are left out.
         items: types of activities that are one question, besides interactions.
         within_parent: types of activities that are a part or an attempt of their first parent, which is meant.
+        statuses: types of activities that say by `passed` and `failed` only that they were completed, because their
+            score is another statement.
         attempt: the extension of the object's definition that counts attempts, from 1.
     """
 
@@ -70,6 +72,7 @@ class Profile(ProducerProfile):
     leave_out: tuple[LeaveOut, ...] = ()
     items: frozenset[str] = frozenset()
     within_parent: frozenset[str] = frozenset()
+    statuses: frozenset[str] = frozenset()
     attempt: str = ""
 
     @property

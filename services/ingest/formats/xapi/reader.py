@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from services.ingest.application.ports import FieldReason, FileRow, LeftOutRow, Row, UnreadableRow
 from services.ingest.formats.xapi.meaning import SUMS_UP, Meaning, meaning_of
+from services.ingest.formats.xapi.paths import path_of
 from services.ingest.formats.xapi.profiles import Profile, profile_of
 from services.ingest.formats.xapi.statements import problems_of
 from services.ingest.formats.xapi.texts import shown
@@ -26,9 +28,7 @@ def rows_of(
         version: of the specification, 1.0 or 2.0; empty: the statement's own, or either.
         profile: of their producer; None: that which each statement's extensions name, if any.
     """
-    statements = document if isinstance(document, list) else [document]
-    if isinstance(document, dict) and isinstance(document.get("statements"), list) and "actor" not in document:
-        statements = document["statements"]
+    statements = statements_of(document)
     if len(statements) == 1:
         row, _ = _read(statements[0], source, number, version, profile)
         yield row
@@ -48,6 +48,14 @@ def rows_of(
             yield row
 
 
+def statements_of(document: object) -> list[Any]:
+    """The statements of a document, as `rows_of` takes it."""
+    if isinstance(document, dict) and isinstance(document.get("statements"), list) and "actor" not in document:
+        statements: list[Any] = document["statements"]
+        return statements
+    return document if isinstance(document, list) else [document]
+
+
 def _read(
     statement: object, source: str, number: int, version: str, profile: Profile | None
 ) -> tuple[FileRow, Meaning]:
@@ -61,7 +69,9 @@ def _read(
     meaning = meaning_of(statement, source, profile)
     if meaning.submission is None:
         return LeftOutRow(number, meaning.reason), meaning
-    return Row(number, meaning.submission, statement), meaning
+    body = meaning.submission.body
+    whole: str = getattr(body, "activity", "") or getattr(body, "resource", "")
+    return Row(number, meaning.submission, statement, name_of=partial(path_of, statement, whole)), meaning
 
 
 def _version_of(statement: dict[str, Any]) -> str:
