@@ -1,19 +1,11 @@
 """`cairn catalog import --format` against a CatalogService over real gRPC."""
 
-import asyncio
 import json
 import zipfile
 
 import pytest
-from typer.testing import CliRunner
 
-from services.catalog.bootstrap import CatalogOptions
-from services.catalog.cli.catalog import app
-from services.catalog.entrypoints.grpc import ImportLimits
-from services.common.auth.api_keys import create_api_key
-from services.common.auth.tenant import ALL_SCOPES
-from tests.adapters.memory_catalog_log import MemoryCatalogLog
-from tests.catalogs import LISTEN, grpc_server
+from tests.catalogs import catalog_commands
 
 SKILLS = [
     {"id": "s-area", "framework": "CCSS.Math", "code": "3.MD.C.7", "equivalents": ["http://example.org/3/MD/C/7"]},
@@ -23,21 +15,11 @@ SKILLS = [
 
 @pytest.fixture
 async def catalog(tmp_path):
-    api_key = create_api_key(tmp_path / "t.yaml", "riverbend", "test", ALL_SCOPES)
-    log = MemoryCatalogLog()
-    limits = ImportLimits(records_max=10_000, bytes_max=10_000_000)
-    server = grpc_server(log, await log.view(), tmp_path / "t.yaml", options=CatalogOptions(LISTEN, limits))
-    address = await server.start()
-    runner = CliRunner(env={"CAIRN_API_KEY": api_key, "CAIRN_TARGET_CATALOG": address, "COLUMNS": "300"})
-
-    async def run(*arguments):
-        return await asyncio.to_thread(runner.invoke, app, [*map(str, arguments)])
-
     skills = tmp_path / "skills.jsonl"
     skills.write_text("\n".join(map(json.dumps, SKILLS)), encoding="utf-8")
-    await run("import", "--skills", skills)
-    yield run
-    await server.stop()
+    async with catalog_commands(tmp_path) as run:
+        await run("import", "--skills", skills)
+        yield run
 
 
 async def stored(catalog, identifier):
