@@ -237,34 +237,6 @@ def test_a_guid_is_one_name_however_it_is_written(text):
     assert name_of(text) == guid(1)
 
 
-ASN = "http://asn.jesandco.org/resources/"
-
-
-def test_a_tree_of_asn_is_read_with_its_hierarchy_and_names():
-    # As in ASN's manifests: a value is a text, or an object with a URI, a literal or a label.
-    leaf = {
-        "id": f"{ASN}S2",
-        "asn_identifier": {"uri": "http://purl.org/ASN/resources/S2"},
-        "text": "Count to 100",
-        "asn_statementNotation": {"language": "en", "literal": "K.CC.A.1"},
-        "dcterms_educationLevel": [{"uri": "http://purl.org/ASN/scheme/ASNEducationLevel/K", "prefLabel": "K"}],
-        "skos_exactMatch": [{"uri": f"urn:guid:{guid(5)}", "prefLabel": "x"}],
-    }
-    root = {"id": f"{ASN}S1", "asn_identifier": "", "text": "Counting", "children": [leaf]}
-    document = {
-        "id": f"{ASN}D1",
-        "asn_identifier": "x",
-        "dcterms_title": {"literal": "Mathematics"},
-        "children": [root],
-    }
-    skills = skills_of(read_asn(document))
-    assert list(skills) == ["S1", "S2"]
-    assert (skills["S2"].framework, skills["S2"].code, skills["S2"].grades) == ("Mathematics", "K.CC.A.1", ("K",))
-    assert skills["S2"].parent == "S1"
-    assert skills["S2"].equivalents == (f"{ASN}S2", "http://purl.org/ASN/resources/S2", guid(5))
-    assert list(skills_of(read_asn([root]))) == ["S1", "S2"]
-
-
 def test_nesting_has_no_end_that_breaks_a_reader():
     lists, children = [], {"asn_identifier": "x"}
     for _ in range(5_000):
