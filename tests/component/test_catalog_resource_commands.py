@@ -87,6 +87,29 @@ async def test_what_is_gone_is_deleted_when_the_command_says_so_and_kept_when_it
     assert (await catalog("get", "resource", "https://example.org/2")).exit_code == 1
 
 
+async def test_deletions_that_stop_in_between_say_how_many_are_left_and_a_second_run_does_them(
+    catalog, tmp_path, monkeypatch
+):
+    file = tmp_path / "a.json"
+    await lrmi_import(catalog, lrmi(file, lesson(1), lesson(2), lesson(3), lesson(4)))
+    append = catalog.log.append
+
+    async def append_until_one_is_deleted(tenant, changes):
+        version = await append(tenant, changes)
+        catalog.log.reachable = not changes.removed
+        return version
+
+    monkeypatch.setattr(catalog.log, "append", append_until_one_is_deleted)
+    stopped = await lrmi_import(catalog, lrmi(file, lesson(1, name="New")), "--removed", "delete")
+    assert stopped.exit_code == 1
+    assert "resources: 1 written, 0 unchanged" in stopped.stdout
+    assert "no longer have: 1 deleted, 2 left; everything else was written. The same command again" in stopped.stderr
+    monkeypatch.undo()
+    catalog.log.reachable = True
+    assert "2 deleted, 0 kept" in (await lrmi_import(catalog, file, "--removed", "delete")).stdout
+    assert list(catalog.view.contents("riverbend").resources) == ["https://example.org/1"]
+
+
 async def test_without_a_prefix_nothing_is_taken_for_gone(catalog, tmp_path):
     file = tmp_path / "a.json"
     await lrmi_import(catalog, lrmi(file, lesson(1), lesson(2)))
