@@ -70,6 +70,8 @@ def rank(
         "explain": timer() - composed,
     }
     urgent = learner.gaps.most_urgent
+    # Of skills that are the same, the gap is the one that the learner answered.
+    urgent = learner.sources.get(urgent, urgent)
     return RankedList(resources, len(rows), stages, prepared.catalog.skill_ids[urgent] if urgent >= 0 else "")
 
 
