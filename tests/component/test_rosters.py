@@ -275,3 +275,14 @@ async def test_the_gap_of_a_learner_is_the_skill_that_they_answered(server):  # 
     server.store(learner_state({"ccss-add": WEAK_AT_ADDING}), learner="amy")
     (amy,) = (await batch(server, ["amy"])).results
     assert (amy.gap.skill, amy.gap.responses) == ("ccss-add", 6)
+
+
+@pytest.mark.parametrize("taught", ["tx-add", "other"])
+async def test_a_list_says_when_no_resource_is_about_the_gap_in_any_framework(server, taught):  # noqa: F811
+    lesson = CatalogResource("lesson", teaches=((taught, 1.0),))
+    server.catalog.put("riverbend", [lesson], [*SAME, CatalogSkill("other")])
+    server.store(learner_state({"ccss-add": WEAK_AT_ADDING}), learner="amy")
+    flagged = recommender_pb2.DEGRADATION_GAP_WITHOUT_RESOURCE
+    reply = await server.recommend("amy", limit=4)
+    assert [each.resource_id for each in reply.recommendations] == ["lesson"]
+    assert (flagged in reply.degraded) == (taught == "other")
