@@ -48,7 +48,7 @@ def key_without_cluster(code: str) -> str:
 
 
 def has_a_code(text: str) -> bool:
-    """Whether a word of a text looks like a code: three letters and numbers or more, with dots between."""
+    """Whether a text has what looks like a code: three letters and numbers or more, with dots between."""
     return any(_looks_like_a_code(word.strip(".,:;()")) for word in text.split())
 
 
