@@ -39,6 +39,7 @@ _DEGRADATIONS = {
     recommender_pb2.DEGRADATION_EMPTY_CATALOG: "an empty catalog",
     recommender_pb2.DEGRADATION_STALE_STATE: "a state that is out of date",
     recommender_pb2.DEGRADATION_STALE_CATALOG: "a catalog that may be out of date",
+    recommender_pb2.DEGRADATION_GAP_WITHOUT_RESOURCE: "no resource about the most urgent gap",
 }
 
 

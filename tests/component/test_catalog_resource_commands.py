@@ -1,19 +1,11 @@
 """`cairn catalog import --format` against a CatalogService over real gRPC."""
 
-import asyncio
 import json
 import zipfile
 
 import pytest
-from typer.testing import CliRunner
 
-from services.catalog.bootstrap import CatalogOptions
-from services.catalog.cli.catalog import app
-from services.catalog.entrypoints.grpc import ImportLimits
-from services.common.auth.api_keys import create_api_key
-from services.common.auth.tenant import ALL_SCOPES
-from tests.adapters.memory_catalog_log import MemoryCatalogLog
-from tests.catalogs import LISTEN, grpc_server
+from tests.catalogs import catalog_commands
 
 SKILLS = [
     {"id": "s-area", "framework": "CCSS.Math", "code": "3.MD.C.7", "equivalents": ["http://example.org/3/MD/C/7"]},
@@ -23,21 +15,11 @@ SKILLS = [
 
 @pytest.fixture
 async def catalog(tmp_path):
-    api_key = create_api_key(tmp_path / "t.yaml", "riverbend", "test", ALL_SCOPES)
-    log = MemoryCatalogLog()
-    limits = ImportLimits(records_max=10_000, bytes_max=10_000_000)
-    server = grpc_server(log, await log.view(), tmp_path / "t.yaml", options=CatalogOptions(LISTEN, limits))
-    address = await server.start()
-    runner = CliRunner(env={"CAIRN_API_KEY": api_key, "CAIRN_TARGET_CATALOG": address, "COLUMNS": "300"})
-
-    async def run(*arguments):
-        return await asyncio.to_thread(runner.invoke, app, [*map(str, arguments)])
-
     skills = tmp_path / "skills.jsonl"
     skills.write_text("\n".join(map(json.dumps, SKILLS)), encoding="utf-8")
-    await run("import", "--skills", skills)
-    yield run
-    await server.stop()
+    async with catalog_commands(tmp_path) as run:
+        await run("import", "--skills", skills)
+        yield run
 
 
 async def stored(catalog, identifier):
@@ -103,6 +85,29 @@ async def test_what_is_gone_is_deleted_when_the_command_says_so_and_kept_when_it
     assert "0 deleted, 1 kept" in (await lrmi_import(catalog, lrmi(file, lesson(1)), "--removed", "keep")).stdout
     assert "1 deleted, 0 kept" in (await lrmi_import(catalog, file, "--removed", "delete")).stdout
     assert (await catalog("get", "resource", "https://example.org/2")).exit_code == 1
+
+
+async def test_deletions_that_stop_in_between_say_how_many_are_left_and_a_second_run_does_them(
+    catalog, tmp_path, monkeypatch
+):
+    file = tmp_path / "a.json"
+    await lrmi_import(catalog, lrmi(file, lesson(1), lesson(2), lesson(3), lesson(4)))
+    append = catalog.log.append
+
+    async def append_until_one_is_deleted(tenant, changes):
+        version = await append(tenant, changes)
+        catalog.log.reachable = not changes.removed
+        return version
+
+    monkeypatch.setattr(catalog.log, "append", append_until_one_is_deleted)
+    stopped = await lrmi_import(catalog, lrmi(file, lesson(1, name="New")), "--removed", "delete")
+    assert stopped.exit_code == 1
+    assert "resources: 1 written, 0 unchanged" in stopped.stdout
+    assert "no longer have: 1 deleted, 2 left; everything else was written. The same command again" in stopped.stderr
+    monkeypatch.undo()
+    catalog.log.reachable = True
+    assert "2 deleted, 0 kept" in (await lrmi_import(catalog, file, "--removed", "delete")).stdout
+    assert list(catalog.view.contents("riverbend").resources) == ["https://example.org/1"]
 
 
 async def test_without_a_prefix_nothing_is_taken_for_gone(catalog, tmp_path):

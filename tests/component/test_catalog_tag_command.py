@@ -1,25 +1,17 @@
 """`cairn catalog tag` against a CatalogService over real gRPC, with an in-memory log."""
 
-import asyncio
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from services.catalog.bootstrap import CatalogOptions
-from services.catalog.cli.catalog import app
 from services.catalog.domain.contents import Changes
 from services.catalog.domain.model import Resource, Skill, SkillTag, TagOrigin
 from services.catalog.domain.reviews import rejected
-from services.catalog.entrypoints.grpc import ImportLimits
 from services.catalog.tagging.served import TaggerFolders
-from services.common.auth.api_keys import create_api_key
-from services.common.auth.tenant import ALL_SCOPES
 from services.common.resource_kinds import ResourceKindName
-from tests.adapters.memory_catalog_log import MemoryCatalogLog
-from tests.catalogs import LISTEN, grpc_server
+from tests.catalogs import catalog_commands
 
 TOPICS = {
     "fractions": "numerator denominator halves thirds simplify",
@@ -38,20 +30,13 @@ def resource(topic, number, rng, *, tagged=True, kind=ResourceKindName.PRACTICE)
 
 @pytest.fixture
 async def catalog(tmp_path):
-    api_key = create_api_key(tmp_path / "t.yaml", "riverbend", "test", ALL_SCOPES)
-    log = MemoryCatalogLog()
-    view = await log.view()
-    limits = ImportLimits(records_max=10_000, bytes_max=10_000_000)
-    server = grpc_server(log, view, tmp_path / "t.yaml", options=CatalogOptions(LISTEN, limits))
-    address = await server.start()
-    runner = CliRunner(env={"CAIRN_API_KEY": api_key, "CAIRN_TARGET_CATALOG": address, "COLUMNS": "80"})
+    async with catalog_commands(tmp_path, columns=80) as run:
 
-    async def tag(*options):
-        return await asyncio.to_thread(runner.invoke, app, ["tag", *options])
+        async def tag(*options):
+            return await run("tag", *options)
 
-    tag.log, tag.view = log, view
-    yield tag
-    await server.stop()
+        tag.log, tag.view = run.log, run.view
+        yield tag
 
 
 async def fill(log, *, tagged=60, bare=6):

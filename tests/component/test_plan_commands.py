@@ -52,6 +52,9 @@ BATCH = recommender_pb2.RecommendBatchResponse(
         recommender_pb2.LearnerResult(
             learner_id="ben", problem=recommender_pb2.LearnerProblem(code=14, message="Redis did not answer")
         ),
+        recommender_pb2.LearnerResult(
+            learner_id="cat", gap=MASTERY, degraded=[recommender_pb2.DEGRADATION_GAP_WITHOUT_RESOURCE]
+        ),
     ]
 )
 
@@ -113,6 +116,9 @@ def test_a_class_is_printed_with_one_line_per_learner(service, roster):
     assert "42 % (20-60)" in done.stdout
     assert "2 of 6" in done.stdout
     assert "Redis did not answer" in done.stdout
+    amy, cat = (line for line in done.stdout.splitlines() if "42 %" in line)
+    assert "no resource" not in amy
+    assert "add (no resource is about it)" in cat
 
 
 def test_the_reply_can_be_printed_as_json(service, roster):

@@ -10,7 +10,7 @@ from services.common.kafka.envelope import record_key
 from services.common.kafka.partitioner import partition_of
 from services.common.resource_kinds import ResourceKind
 from services.common.rpc.statuses import violations_of
-from services.recommender.domain.ranking.catalog import CatalogResource
+from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill
 from services.recommender.domain.ranking.rules import Rule, RuleAction
 from tests.component.test_recommender_server import LOG, RESOURCES, SKILLS, server  # noqa: F401 - a fixture.
 from tests.learners import Ability, learner_state
@@ -244,3 +244,45 @@ async def test_another_tenants_learners_are_treated_as_new(server):  # noqa: F81
     server.catalog.put("lakeside", [CatalogResource("theirs")])
     reply = await server.stub.PlanGroup(request, metadata=metadata, timeout=5.0)
     assert reply.unplaced[0].reason == recommender_pb2.UNPLACED_REASON_NEW_LEARNER
+
+
+SAME = [
+    CatalogSkill("ccss-add", "Add", code="1.OA.A.1", framework="CCSS.Math", equivalents=("urn:add",)),
+    CatalogSkill("tx-add", "Adding", code="1.3(A)", framework="TEKS", equivalents=("urn:add",)),
+]
+ABOUT_TX = [CatalogResource("lesson", kind=ResourceKind.LESSON, minutes=15, teaches=(("tx-add", 1.0),))]
+HOP = "1.OA.A.1 (CCSS.Math), which is the same skill"
+WEAK_AT_ADDING = Ability(mean=-1.5, attempts=6, successes=1.0)
+
+
+async def test_a_plan_says_whose_answers_were_on_the_same_skill_of_another_framework(server):  # noqa: F811
+    server.catalog.put("riverbend", ABOUT_TX, SAME)
+    server.store(learner_state({"ccss-add": WEAK_AT_ADDING}), learner="amy")
+    (alone,) = (await plan(server, ["amy"])).groups
+    assert (alone.skill, alone.steps[0].resource_id) == ("tx-add", "lesson")
+    assert alone.steps[0].reason.endswith(f"; new to the learner; the answers were on {HOP}")
+    server.store(learner_state({"tx-add": WEAK_AT_ADDING}), learner="ben", offset=41)
+    (both,) = (await plan(server, ["amy", "ben"])).groups
+    assert both.steps[0].reason.endswith(f"; new to all of them; the answers of 1 of them were on {HOP}")
+    (own,) = (await plan(server, ["ben"])).groups
+    assert own.steps[0].reason.endswith("; new to the learner")
+
+
+async def test_the_gap_of_a_learner_is_the_skill_that_they_answered(server):  # noqa: F811
+    # By its id, the same skill that they never answered comes first.
+    skills = [SAME[0], CatalogSkill("add", "Adding", framework="TEKS", equivalents=("urn:add",))]
+    server.catalog.put("riverbend", [CatalogResource("lesson", teaches=(("add", 1.0),))], skills)
+    server.store(learner_state({"ccss-add": WEAK_AT_ADDING}), learner="amy")
+    (amy,) = (await batch(server, ["amy"])).results
+    assert (amy.gap.skill, amy.gap.responses) == ("ccss-add", 6)
+
+
+@pytest.mark.parametrize("taught", ["tx-add", "other"])
+async def test_a_list_says_when_no_resource_is_about_the_gap_in_any_framework(server, taught):  # noqa: F811
+    lesson = CatalogResource("lesson", teaches=((taught, 1.0),))
+    server.catalog.put("riverbend", [lesson], [*SAME, CatalogSkill("other")])
+    server.store(learner_state({"ccss-add": WEAK_AT_ADDING}), learner="amy")
+    flagged = recommender_pb2.DEGRADATION_GAP_WITHOUT_RESOURCE
+    reply = await server.recommend("amy", limit=4)
+    assert [each.resource_id for each in reply.recommendations] == ["lesson"]
+    assert (flagged in reply.degraded) == (taught == "other")

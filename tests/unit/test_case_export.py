@@ -10,7 +10,8 @@ import pytest
 
 from services.catalog.domain.model import Skill
 from services.catalog.formats.frameworks.case import read_case
-from services.catalog.formats.frameworks.case_export import case_packages, guid_of
+from services.catalog.formats.frameworks.case_export import case_packages
+from services.catalog.formats.frameworks.case_extension import guid_of
 from tests.formats.checks import FIXTURES
 
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
@@ -28,6 +29,38 @@ def test_skills_survive_an_export_and_an_import():
     assert read.skills == SKILLS
 
 
+# Ids that are no GUIDs, and what CASE has no place for: empty fields, an importance, a parent that is not exported.
+OWN = [
+    Skill("3.OA.A.1", "F", "A", "Multiply", importance=0.5, parent="not here"),
+    Skill("3.OA/A 2", "F", "3.OA/A 2", "Divide", ("3.OA.A.1",), equivalents=("3.OA.A.1", ONE), parent="3.OA.A.1"),
+    Skill("bare"),
+    Skill(ONE, prerequisites=("bare", "3.OA/A 2"), importance=0.0),
+]
+
+
+def test_skills_with_ids_of_their_own_survive_an_export_and_an_import():
+    read = read_case(json.loads(json.dumps(case_packages(OWN, "https://x.org/", NOW))))
+    assert read.problems == read.left_out == []
+    assert sorted(read.skills, key=lambda each: each.id) == sorted(OWN, key=lambda each: each.id)
+
+
+def test_an_id_is_taken_back_only_if_the_identifier_was_made_from_it():
+    (package,) = case_packages([Skill("one", "F", "A", "x")], "https://x.org/", NOW)
+    package["CFItems"][0]["extensions"]["cairn"]["id"] = "other"
+    assert [skill.id for skill in read_case(package).skills] == [guid_of("one")]
+
+
+def test_links_of_others_to_an_exported_item_lead_to_its_own_id():
+    (package,) = case_packages([Skill("one", "F", "A", "x")], "https://x.org/", NOW)
+    match = {"associationType": "exactMatchOf", "originNodeURI": {"identifier": TWO}}
+    match["destinationNodeURI"] = {"identifier": guid_of("one"), "uri": f"https://y.org/{guid_of('one')}"}
+    other = {"CFItems": [{"identifier": TWO, "fullStatement": "y"}], "CFAssociations": [match]}
+    assert [(skill.id, skill.equivalents) for skill in read_case([package, other]).skills] == [
+        ("one", ()),
+        (TWO, ("one",)),
+    ]
+
+
 def test_each_framework_gets_a_package_and_the_same_guid_each_time():
     skills = [Skill("3.OA.A.1", "CCSS", statement="x"), Skill("a", "Other", statement="y")]
     packages = case_packages(skills, "urn:cairn:", NOW)
@@ -41,6 +74,6 @@ def test_the_schema_of_case_1_1_accepts_an_export():
     schema = FIXTURES / "case-opencase-schemas" / "case-v1p1-cfpackage.json"
     if not schema.is_file():
         pytest.skip(f"{schema} is absent")
-    (package,) = case_packages(SKILLS, "https://x.org/", NOW)
+    (package,) = case_packages([*SKILLS, OWN[0]], "https://x.org/", NOW)
     validator = jsonschema.Draft202012Validator(json.loads(schema.read_text(encoding="utf-8")))
     assert [error.message for error in validator.iter_errors(package)] == []

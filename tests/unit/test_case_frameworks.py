@@ -83,8 +83,15 @@ def test_a_node_may_be_a_string_that_ends_with_the_identifier():
     assert skills_of(read_case(package([item(1), item(2)], [own])))[guid(2)].prerequisites == (guid(1),)
 
 
-def test_what_precedes_is_a_prerequisite_once_however_often_it_is_said():
-    contents = read_case(package([item(1), item(2)], [link("precedes", 1, 2)] * 2))
+@pytest.mark.parametrize("kind", ["precedes", "isChildOf", "exactMatchOf"])
+def test_a_link_counts_once_however_often_it_is_said_and_each_repeat_is_named(kind):
+    contents = read_case(package([item(1), item(2)], [link(kind, 1, 2)] * 3))
+    assert (contents.links, len(contents.left_out)) == (1, 2)
+    assert left_out(contents) == {f"{kind} that is said again; it counts once": f"{guid(1)} -> {guid(2)}"}
+
+
+def test_what_precedes_is_a_prerequisite():
+    contents = read_case(package([item(1), item(2)], [link("precedes", 1, 2)]))
     assert skills_of(contents)[guid(2)].prerequisites == (guid(1),)
 
 
@@ -125,6 +132,25 @@ def test_no_cycle_is_left_however_many_there_are(edges, grades):
     while ready := {skill for skill, needed in needs.items() if not needed}:
         needs = {skill: needed - ready for skill, needed in needs.items() if skill not in ready}
     assert not needs
+
+
+@pytest.mark.parametrize("first", [1, 2, 3])
+def test_of_a_cycle_of_children_the_link_to_the_parent_that_is_taught_last_is_cut_and_named(first):
+    one, two, three = (each if each <= 3 else each - 3 for each in range(first, first + 3))
+    grades = {one: "01", two: "02", three: "03"}
+    items = [item(number, humanCodingScheme=f"G{grade}", educationLevel=[grade]) for number, grade in grades.items()]
+    links = [link("isChildOf", *edge) for edge in ((one, three), (two, one), (three, two))]
+    contents = read_case(package(items, links))
+    skills = skills_of(contents)
+    assert [skills[guid(number)].parent for number in (one, two, three)] == ["", guid(one), guid(two)]
+    assert left_out(contents)["isChildOf that closes a cycle"].startswith("G01 in G03, in ")
+    assert contents.links == 2
+
+
+def test_a_child_of_itself_has_no_parent_and_is_named():
+    contents = read_case(package([item(1)], [link("isChildOf", 1, 1)]))
+    assert [skill.parent for skill in contents.skills] == [""]
+    assert "isChildOf that closes a cycle" in left_out(contents)
 
 
 def test_a_child_has_its_first_parent_and_the_framework_is_none():
@@ -209,34 +235,6 @@ def test_education_levels_are_grades_where_they_are_and_named_where_not():
 )
 def test_a_guid_is_one_name_however_it_is_written(text):
     assert name_of(text) == guid(1)
-
-
-ASN = "http://asn.jesandco.org/resources/"
-
-
-def test_a_tree_of_asn_is_read_with_its_hierarchy_and_names():
-    # As in ASN's manifests: a value is a text, or an object with a URI, a literal or a label.
-    leaf = {
-        "id": f"{ASN}S2",
-        "asn_identifier": {"uri": "http://purl.org/ASN/resources/S2"},
-        "text": "Count to 100",
-        "asn_statementNotation": {"language": "en", "literal": "K.CC.A.1"},
-        "dcterms_educationLevel": [{"uri": "http://purl.org/ASN/scheme/ASNEducationLevel/K", "prefLabel": "K"}],
-        "skos_exactMatch": [{"uri": f"urn:guid:{guid(5)}", "prefLabel": "x"}],
-    }
-    root = {"id": f"{ASN}S1", "asn_identifier": "", "text": "Counting", "children": [leaf]}
-    document = {
-        "id": f"{ASN}D1",
-        "asn_identifier": "x",
-        "dcterms_title": {"literal": "Mathematics"},
-        "children": [root],
-    }
-    skills = skills_of(read_asn(document))
-    assert list(skills) == ["S1", "S2"]
-    assert (skills["S2"].framework, skills["S2"].code, skills["S2"].grades) == ("Mathematics", "K.CC.A.1", ("K",))
-    assert skills["S2"].parent == "S1"
-    assert skills["S2"].equivalents == (f"{ASN}S2", "http://purl.org/ASN/resources/S2", guid(5))
-    assert list(skills_of(read_asn([root]))) == ["S1", "S2"]
 
 
 def test_nesting_has_no_end_that_breaks_a_reader():

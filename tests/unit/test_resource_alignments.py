@@ -1,8 +1,12 @@
 """The skills that foreign files mean."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from services.catalog.domain.model import Resource, Skill
+from services.catalog.formats.frameworks.files import read_frameworks
 from services.catalog.formats.resources.alignments import SkillFinder, tagged
 from services.catalog.formats.resources.contents import Alignment, FoundResource, Relation
 
@@ -74,3 +78,72 @@ def test_each_skill_is_tagged_once_and_only_as_many_as_the_catalog_takes():
     resource, unresolved = tagged(FoundResource(Resource("r", "R", None), "", alignments), SkillFinder(skills))
     assert [tag.skill for tag in resource.teaches] == [skill.id for skill in skills[:64]]
     assert {each.reason for each in unresolved} == {"a tag beyond the first 64"}
+
+
+def without_cluster(code):
+    # What the standards call a cluster is a letter from A to D before the number.
+    return re.sub(r"\.[A-D]\.", ".", code)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        without_cluster,
+        str.lower,
+        lambda code: f"CCSS.MATH.CONTENT.{code}",
+        lambda code: f"CCSS.Math.Content.{without_cluster(code)}",
+        lambda code: f"CCSS {code}",
+        lambda code: f"CCSS Math: {without_cluster(code)}",
+        lambda code: f"{code}: Understand what the code means.",
+        lambda code: f"{without_cluster(code)} - Understand (see page 3.14)",
+        lambda code: code.removeprefix("HS"),
+        lambda code: without_cluster(code.removeprefix("HS")),
+        lambda code: re.sub("^HS", "HS.", code),
+    ],
+    ids=[
+        "without-cluster", "lower-case", "prefix", "prefix-without-cluster", "acronym", "words-and-colon", "text-after",
+        "text-after-a-dash", "without-hs", "without-hs-and-cluster", "hs-apart",
+    ],
+)  # fmt: skip
+def test_every_standard_of_common_core_is_found_in_the_forms_that_publishers_write(written):
+    skills = read_frameworks([Path("ccss-math")]).skills
+    finder = SkillFinder(skills)
+    found = {each.code: finder.find(Alignment(Relation.TEACHES, (), written(each.code)))[0] for each in skills}
+    assert {code: skill and skill.code for code, skill in found.items() if skill is None or skill.code != code} == {}
+    assert len(found) == 480
+
+
+CLUSTERED = [
+    Skill("a", "X", "3.MD.A.7"),
+    Skill("b", "X", "3.MD.C.7"),
+    Skill("c", "X", "3.MD.C.8"),
+    Skill("d", "X", "4.OA.5"),
+    Skill("e", "X", "HS-PS1-1"),
+    Skill("f", "X", "MS-PS1-1"),
+    Skill("g", "X", "L.K.1.a"),
+]
+
+
+@pytest.mark.parametrize(
+    ("code", "skill", "reason"),
+    [
+        ("3.MD.8", "c", ""),
+        ("3.MD.7", None, "a code that several skills have"),
+        ("3.MD.B.8", None, "a skill that the catalog does not have"),
+        ("4.OA.C.5", "d", ""),
+        ("3.MD.C.8, 3.MD.C.7", None, "a text with several codes"),
+        ("3.MD.C.8 and 9.X.Y.9", None, "a text with several codes"),
+        ("3.MD.C.8: y = 3.5x", "c", ""),
+        ("3.MD.C.7-8", None, "a skill that the catalog does not have"),
+        ("Extends 3.MD.C.8", None, "a skill that the catalog does not have"),
+        ("PS1-1", None, "a skill that the catalog does not have"),
+        ("L.1.a", None, "a skill that the catalog does not have"),
+    ],
+    ids=[
+        "one-fits", "several-fit", "another-cluster", "catalog-without-clusters", "two-codes", "an-unknown-second-code",
+        "numbers-in-the-text", "a-range", "a-word-before-the-code", "a-grade-that-is-no-cluster", "a-grade-left-out",
+    ],
+)  # fmt: skip
+def test_a_code_in_another_form_is_found_when_exactly_one_skill_fits_and_never_guessed(code, skill, reason):
+    found, why = SkillFinder(CLUSTERED).find(Alignment(Relation.TEACHES, (), code))
+    assert (found and found.id, why) == (skill, reason)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.catalog.formats.resources import cartridge_files
 from services.catalog.formats.resources.common_cartridge import read_common_cartridge
 
 QTI = "imsqti_xmlv1p2/imscc_xmlv1p3/assessment"
@@ -197,6 +198,38 @@ def test_a_manifest_with_entities_is_refused(tmp_path):
 def test_a_file_that_grows_beyond_all_measure_is_refused(tmp_path):
     contents = read(tmp_path, "<manifest>" + " " * (17 << 20) + "</manifest>")
     assert "has more than 16 MiB" in contents.problems[0].reason
+
+
+def test_a_file_that_several_resources_have_is_parsed_once(tmp_path, monkeypatch):
+    parsed = []
+    parse = cartridge_files.root_of
+    monkeypatch.setattr(cartridge_files, "root_of", lambda chunks: parsed.append(chunks) or parse(chunks))
+    resources = "".join(f'<resource identifier="r{number}" type="{QTI}" href="q.xml"/>' for number in range(3))
+    resources += "".join(f'<resource identifier="b{number}" type="{QTI}" href="b.xml"/>' for number in range(3))
+    quiz = '<questestinterop><assessment title="Quiz"/></questestinterop>'
+    contents = read(tmp_path, manifest(resources), q=quiz, b="no XML")
+    assert [each.resource.title for each in contents.resources] == ["Quiz"] * 3 + ["b"] * 3
+    assert [each.what.partition(":")[0] for each in contents.values_left_out] == ["b0", "b1", "b2"]
+    assert len(parsed) == 3  # The manifest and two files.
+
+
+def test_the_files_of_a_cartridge_are_parsed_to_a_limit_and_the_others_are_named(tmp_path, monkeypatch):
+    resources = "".join(f'<resource identifier="r{number}" type="{QTI}" href="q{number}.xml"/>' for number in range(3))
+    quiz = '<questestinterop><assessment title="Quiz"/></questestinterop>'
+    monkeypatch.setattr(cartridge_files, "_TOTAL_BYTES_MAX", len(manifest(resources)) + len(quiz) + 1)
+    contents = read(tmp_path, manifest(resources), q0=quiz, q1=quiz, q2=quiz)
+    assert [each.resource.title for each in contents.resources] == ["Quiz", "Quiz", "q2"]
+    (left_out,) = contents.values_left_out
+    assert left_out.what == "r2: 'q2.xml' comes after 0 MiB of other files; split the cartridge"
+
+
+def test_an_item_without_an_identifier_is_no_part_of_an_assessment(tmp_path):
+    resource = (
+        f'<resource identifier="r" type="{QTI}" href="q.xml"><metadata>{standards("3.MD.C.7")}</metadata></resource>'
+    )
+    quiz = '<questestinterop><assessment title="Quiz"><item title="no identifier"/></assessment></questestinterop>'
+    contents = read(tmp_path, manifest(resource), q=quiz)
+    assert [each.resource.id for each in contents.resources] == ["m/r"]
 
 
 def test_a_cartridge_that_was_zipped_with_its_folder_is_read(tmp_path):

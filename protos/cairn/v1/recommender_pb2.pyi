@@ -130,6 +130,8 @@ class _DegradationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Degradati
     """The event of the freshness token was not applied yet when the deadline approached."""
     DEGRADATION_STALE_CATALOG: _Degradation.ValueType  # 6
     """The log cannot be reached: the catalog may have changed since."""
+    DEGRADATION_GAP_WITHOUT_RESOURCE: _Degradation.ValueType  # 7
+    """No active resource is about the learner's most urgent gap, in any framework: the list is about other skills."""
 
 class Degradation(_Degradation, metaclass=_DegradationEnumTypeWrapper):
     """Inputs that were missing for an answer."""
@@ -148,6 +150,8 @@ DEGRADATION_STALE_STATE: Degradation.ValueType  # 5
 """The event of the freshness token was not applied yet when the deadline approached."""
 DEGRADATION_STALE_CATALOG: Degradation.ValueType  # 6
 """The log cannot be reached: the catalog may have changed since."""
+DEGRADATION_GAP_WITHOUT_RESOURCE: Degradation.ValueType  # 7
+"""No active resource is about the learner's most urgent gap, in any framework: the list is about other skills."""
 Global___Degradation: _TypeAlias = Degradation  # noqa: Y015
 
 class _UnplacedReason:

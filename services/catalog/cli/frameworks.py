@@ -130,7 +130,7 @@ def export(
     """Print the skills as CASE 1.1: one package, or an array of packages when there are several frameworks.
 
     Prerequisites become `precedes`, parents `isChildOf`, and other names of a skill `exactMatchOf`. An id that is no
-    GUID gets one that is made from it, always the same.
+    GUID gets one that is made from it, always the same. An import of the export gives the same skills.
 
     Exits with 1 when the service cannot be reached or refuses, with 2 when there is no such skill.
     """

@@ -233,17 +233,29 @@ def plan_import(
 def remove(
     stub: catalog_pb2_grpc.CatalogServiceStub, metadata: Metadata, plan: Plan, scopes: Iterable[str], timeout_s: float
 ) -> None:
-    """Delete what the plan says, and print what became of resources that the files no longer have."""
-    deleted = 0
-    for identifier in plan.deleted:
-        request = catalog_pb2.DeleteResourceRequest(id=identifier)
-        try:
-            stub.DeleteResource(request, metadata=metadata, timeout=timeout_s)
-            deleted += 1
-        except grpc.RpcError as error:
-            # Somebody else was faster.
-            if error.code() is not grpc.StatusCode.NOT_FOUND:
-                raise
+    """Delete what the plan says, one after the other, and print what became of resources that the files no longer have.
+
+    What stops it in between, the service or a person, is said with how many are left.
+    """
+    deleted, left = 0, len(plan.deleted)
+    try:
+        for identifier in plan.deleted:
+            request = catalog_pb2.DeleteResourceRequest(id=identifier)
+            try:
+                stub.DeleteResource(request, metadata=metadata, timeout=timeout_s)
+                deleted += 1
+            except grpc.RpcError as error:
+                # Somebody else was faster.
+                if error.code() is not grpc.StatusCode.NOT_FOUND:
+                    raise
+            left -= 1
+    finally:
+        if left:
+            typer.echo(
+                f"resources that the files no longer have: {deleted:,} deleted, {left:,} left; everything else was "
+                "written. The same command again deletes the others",
+                err=True,
+            )
     if not {*scopes}:
         typer.echo("resources that the files no longer have: not looked for; --id-prefix would say which are theirs")
     else:

@@ -6,7 +6,7 @@ import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -122,7 +122,7 @@ class Source:
                     stored, content = files.enter_context(opened(self.path))
                 else:
                     stored = files.enter_context(self.path.open("rb"))
-                    content = files.enter_context(_opened_member(self, stored, files))
+                    content = files.enter_context(_opened_member(self, files.enter_context(_zip_of(self, stored))))
             yield stored, content
 
     @contextmanager
@@ -200,8 +200,28 @@ def source_of(path: Path, member: str | None) -> Source:
     return Source(path, member)
 
 
-def _opened_member(source: Source, stored: IO[bytes], files: ExitStack) -> IO[bytes]:
-    archive = files.enter_context(_zip_of(source, stored))
+@contextmanager
+def opened_zip(path: Path) -> Iterator[Callable[[str, int], bytes]]:
+    """A function that reads the first bytes of a member of a zip file, given its name and how many.
+
+    The file and its directory are read once, however many members are. The function raises FileUnusableError, too.
+
+    Raises:
+        FileUnusableError: when the zip file cannot be opened.
+    """
+    with ExitStack() as files:
+        with Source(path).reading():
+            archive = files.enter_context(_zip_of(Source(path), files.enter_context(path.open("rb"))))
+
+        def read(member: str, most: int) -> bytes:
+            source = Source(path, member)
+            with source.reading(), _opened_member(source, archive) as content:
+                return content.read(most)
+
+        yield read
+
+
+def _opened_member(source: Source, archive: zipfile.ZipFile) -> IO[bytes]:
     try:
         info = archive.getinfo(source.member or "")
         _check_member(source, info)

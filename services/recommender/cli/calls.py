@@ -53,6 +53,8 @@ _NOTES = {
     recommender_pb2.DEGRADATION_EMPTY_CATALOG: "the catalog has no active resource (cairn catalog import)",
     recommender_pb2.DEGRADATION_STALE_STATE: "the event of the token is not yet included",
     recommender_pb2.DEGRADATION_STALE_CATALOG: "Kafka is away: the catalog may have changed since",
+    recommender_pb2.DEGRADATION_GAP_WITHOUT_RESOURCE: "no resource is about the most urgent gap, so the list is about "
+    "other skills (cairn class shows the gap; cairn catalog import)",
 }
 
 

@@ -200,4 +200,6 @@ def _class_row(result: recommender_pb2.LearnerResult) -> Sequence[str]:
         return (result.learner_id, "nothing is known yet" if new else "none known", "", "", work_on)
     gap = result.gap
     chance = f"{100 * gap.probability:.0f} % ({100 * gap.low:.0f}-{100 * gap.high:.0f})"
-    return (result.learner_id, gap.skill, chance, f"{gap.successes:.3g} of {gap.responses}", work_on)
+    missing = recommender_pb2.DEGRADATION_GAP_WITHOUT_RESOURCE in result.degraded
+    skill = f"{gap.skill} (no resource is about it)" if missing else gap.skill
+    return (result.learner_id, skill, chance, f"{gap.successes:.3g} of {gap.responses}", work_on)

@@ -176,7 +176,7 @@ def _step_message(catalog: CatalogColumns, group: PlannedGroup, step: SequenceSt
         kind=int(catalog.kinds[row]),  # type: ignore[arg-type]  # As above.
         url=catalog.urls[row],
         minutes=None if minutes == MINUTES_UNKNOWN else minutes,
-        reason=render(step_reason(step, len(group.members), _mean_mastery(group))),
+        reason=render(step_reason(step, len(group.members), _mean_mastery(group), group.sources)),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from services.catalog.domain.validation.fields import ID_CHARACTERS_MAX, shown
+from services.catalog.formats.frameworks.case_extension import extension_in
 from services.catalog.formats.frameworks.contents import FrameworkBuilder, FrameworkContents, Item, clean, name_of
 
 _WRAPPINGS_MAX = 6
@@ -27,11 +28,12 @@ def read_case(document: object) -> FrameworkContents:
     builder = FrameworkBuilder()
     packages = list(_packages(builder, "", document, _WRAPPINGS_MAX))
     # All items before any link, so that packages of one file may link to each other.
+    ids: dict[str, str] = {}
     for path, package in packages:
-        _read_items(builder, path, package)
+        ids |= _read_items(builder, path, package)
     for path, package in packages:
         for place, each in enumerate(_list(builder, path, package, "CFAssociations")):
-            _read_association(builder, f"{path}CFAssociations[{place}]", each)
+            _read_association(builder, f"{path}CFAssociations[{place}]", each, ids)
     return builder.build()
 
 
@@ -58,7 +60,9 @@ def _packages(builder: FrameworkBuilder, path: str, value: object, wrappings: in
         builder.reject(path, _NOT_CASE)
 
 
-def _read_items(builder: FrameworkBuilder, path: str, package: Json) -> None:
+def _read_items(builder: FrameworkBuilder, path: str, package: Json) -> dict[str, str]:
+    """Add the items of a package; the ids of those that have others than their identifiers."""
+    ids = {}
     document = package.get("CFDocument")
     title = ""
     if isinstance(document, Mapping):
@@ -72,25 +76,31 @@ def _read_items(builder: FrameworkBuilder, path: str, package: Json) -> None:
             builder.reject(where, f"{_described(each)} is no object; give a CFItem")
             continue
         names = _names(each)
-        statement = clean(_text(each.get("fullStatement")) or _text(each.get("abbreviatedStatement")))
+        own = extension_in(each, names[0] if names else "")
+        stated = _text(each.get("fullStatement")) or _text(each.get("abbreviatedStatement"))
+        statement = own.get("statement", clean(stated))
         if not names or len(names[0]) > ID_CHARACTERS_MAX:
             builder.reject(f"{where}.identifier", f"is missing, or over {ID_CHARACTERS_MAX} characters; give a GUID")
-        elif not statement:
+        elif not stated.strip():
             builder.reject(f"{where}.fullStatement", "is missing or no text; give the text of the item")
         else:
+            ids[names[0]] = own.get("id", names[0])
             builder.add(
                 Item(
-                    id=names[0],
-                    framework=title or clean(_text(_title(each.get("CFDocumentURI")))),
-                    code=" ".join(clean(_text(each.get("humanCodingScheme"))).split()),
+                    id=ids[names[0]],
+                    framework=own.get("framework", title or clean(_text(_title(each.get("CFDocumentURI"))))),
+                    code=own.get("code", " ".join(clean(_text(each.get("humanCodingScheme"))).split())),
                     statement=statement,
                     levels=_levels(each.get("educationLevel") or each.get("educationalLevel")),
                     type=clean(_text(each.get("CFItemType")) or _text(_title(each.get("CFItemTypeURI")))),
+                    parent=own.get("parent", ""),
+                    importance=own.get("importance"),
                 )
             )
+    return ids
 
 
-def _read_association(builder: FrameworkBuilder, path: str, value: object) -> None:
+def _read_association(builder: FrameworkBuilder, path: str, value: object, ids: Mapping[str, str]) -> None:
     if not isinstance(value, Mapping):
         builder.reject(path, f"{_described(value)} is no object; give a CFAssociation")
         return
@@ -100,7 +110,7 @@ def _read_association(builder: FrameworkBuilder, path: str, value: object) -> No
         return
     ends = {}
     for end in ("originNodeURI", "destinationNodeURI"):
-        ends[end] = _names(value.get(end))
+        ends[end] = tuple(ids.get(name, name) for name in _names(value.get(end)))
         if not ends[end]:
             builder.reject(f"{path}.{end}", "is missing; give the identifier and the URI of a node")
             return

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from services.catalog.domain.model import Skill
-from services.catalog.formats.frameworks.contents import name_of
+from services.catalog.formats.frameworks.case_extension import NAME, extension_of, guid_of
 
-# Of this project alone, so that a GUID made from an id means that id and nothing else.
-_NAMESPACE = uuid.UUID("6f6cb3d5-3c5e-5a0f-9b0e-0a7e3f1d5c11")
 _LEVEL_OF_GRADE = {"K": "KG", "PK": "PK"}
 
 
@@ -28,15 +25,6 @@ def case_packages(skills: Sequence[Skill], base_uri: str, written_at: datetime) 
         frameworks.setdefault(skill.framework, []).append(skill)
     moment = written_at.replace(microsecond=0).isoformat()
     return [_Package(title or "Skills", base_uri, moment).of(members) for title, members in sorted(frameworks.items())]
-
-
-def guid_of(identifier: str) -> str:
-    """The id, if it is a GUID; else a GUID that is made from it."""
-    name = name_of(identifier)
-    try:
-        return str(uuid.UUID(name))
-    except ValueError:
-        return str(uuid.uuid5(_NAMESPACE, name))
 
 
 class _Package:
@@ -58,16 +46,18 @@ class _Package:
                 "title": self._title,
                 "caseVersion": "1.1",
             },
-            "CFItems": [self._item(skill) for skill in skills],
+            "CFItems": [self._item(skill, here) for skill in skills],
             "CFAssociations": [association for skill in skills for association in self._associations(skill, here)],
         }
 
-    def _item(self, skill: Skill) -> dict[str, Any]:
+    def _item(self, skill: Skill, here: set[str]) -> dict[str, Any]:
+        extension = extension_of(skill, has_parent=skill.parent in here)
         item = {
             **self._record(guid_of(skill.id), "CFItems"),
             "fullStatement": skill.statement or skill.code or skill.id,
             "humanCodingScheme": skill.code or (skill.id if guid_of(skill.id) != skill.id else ""),
             "educationLevel": [_LEVEL_OF_GRADE.get(grade, grade.zfill(2)) for grade in skill.grades],
+            "extensions": {NAME: extension} if extension else {},
         }
         return {name: value for name, value in item.items() if value}
 

@@ -21,6 +21,10 @@ _GUID = re.compile(
 _CONTROL_BUT_BREAKS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # More of a cycle says no more about it.
 _CYCLE_SHOWN_MAX = 12
+_CUT = {
+    "precedes": "{other} before {item}, in {path} (each needs the next)",
+    "isChildOf": "{item} in {other}, in {path} (each is a child of the next)",
+}
 # Codes of CEDS and ASN that are no number, and what Cairn calls them.
 _GRADE_OF_CODE = {"KG": "K", "K": "K", "PK": "PK", "PR": "PK", "TK": "PK"}
 
@@ -71,6 +75,8 @@ class Item:
         levels: its education levels, as the file writes them.
         type: what kind of item it is; may be empty.
         names: other names it has.
+        parent: its parent, unless a link says it.
+        importance: its importance, if the file states it.
     """
 
     id: str
@@ -80,6 +86,8 @@ class Item:
     levels: tuple[str, ...] = ()
     type: str = ""
     names: tuple[str, ...] = ()
+    parent: str = ""
+    importance: float | None = None
 
 
 class FrameworkBuilder:
@@ -88,7 +96,7 @@ class FrameworkBuilder:
     def __init__(self) -> None:
         self._items: dict[str, Item] = {}
         self._documents: set[str] = set()
-        self._parent: dict[str, str] = {}
+        self._parents: dict[str, dict[str, None]] = {}
         self._needs: dict[str, dict[str, None]] = {}
         self._names: dict[str, dict[str, None]] = {}
         self.contents = FrameworkContents()
@@ -120,10 +128,12 @@ class FrameworkBuilder:
             self.leave_out("isChildOf of an item that the file does not have", child)
         elif parent not in self._items and parent not in self._documents:
             self.leave_out("isChildOf an item that the file does not have", f"{child} -> {parent}")
-        elif child in self._parent:
+        elif parent in self._parents.get(child, ()):
+            self.leave_out("isChildOf that is said again; it counts once", f"{child} -> {parent}")
+        elif child in self._parents:
             self.leave_out("a second parent; the first one counts", f"{child} -> {parent}")
         else:
-            self._parent[child] = parent
+            self._parents[child] = {parent: None}
             self.contents.links += 1
 
     def precedes(self, first: str, then: str) -> None:
@@ -133,6 +143,9 @@ class FrameworkBuilder:
             self.leave_out("precedes from or to an item that the file does not have", what)
         elif first == then:
             self.leave_out("an item that precedes itself", first)
+        elif first in self._needs.get(then, ()):
+            what = f"{self._called(first)} -> {self._called(then)}"
+            self.leave_out("precedes that is said again; it counts once", what)
         else:
             self._needs.setdefault(then, {})[first] = None
             self.contents.links += 1
@@ -142,20 +155,23 @@ class FrameworkBuilder:
         for here, there in ((one, other), (other, one)):
             if here[0] in self._items:
                 usable = [name for name in there if name != here[0] and len(name) <= ID_CHARACTERS_MAX]
-                self._names[here[0]].update(dict.fromkeys(usable))
-                if usable:
-                    self.contents.links += 1
-                else:
+                if not usable:
                     self.leave_out("an exact match with itself, or whose name is too long", here[0])
+                elif self._names[here[0]].keys() >= {*usable}:
+                    self.leave_out("exactMatchOf that is said again; it counts once", f"{here[0]} -> {there[0]}")
+                else:
+                    self._names[here[0]].update(dict.fromkeys(usable))
+                    self.contents.links += 1
                 return
         self.leave_out("exactMatchOf between items that the file does not have", one[0])
 
     def build(self) -> FrameworkContents:
         """The skills of all items."""
-        self._cut_cycles()
+        self._cut_cycles("precedes", self._needs)
+        self._cut_cycles("isChildOf", self._parents)
         for item in self._items.values():
             self.contents.item_types[item.id] = item.type
-            parent = self._parent.get(item.id, "")
+            parent = next(iter(self._parents.get(item.id, ())), "")
             self.contents.skills.append(
                 Skill(
                     id=item.id,
@@ -165,28 +181,28 @@ class FrameworkBuilder:
                     prerequisites=self._limited(item, "prerequisites", self._needs.get(item.id, ()), PREREQUISITES_MAX),
                     grades=self._grades(item),
                     equivalents=self._limited(item, "exact matches", self._names[item.id], EQUIVALENTS_MAX),
-                    parent="" if parent in self._documents else parent,
+                    importance=item.importance,
+                    parent=item.parent if parent in self._documents else parent or item.parent,
                 )
             )
         return self.contents
 
-    def _cut_cycles(self) -> None:
+    def _cut_cycles(self, kind: str, links: dict[str, dict[str, None]]) -> None:
         # Cutting another edge than the one that closes a cycle may leave others, so search until there is none.
-        while found := cycles({skill: tuple(needs) for skill, needs in self._needs.items()}):
+        while found := cycles({item: tuple(others) for item, others in links.items()}):
             for cycle in found:
                 edges = list(pairwise(cycle))
-                if all(needed in self._needs[skill] for skill, needed in edges):
-                    # The least plausible: what is taught last is required for what is taught first.
-                    skill, needed = max(reversed(edges), key=lambda edge: self._level(edge[1]) - self._level(edge[0]))
-                    del self._needs[skill][needed]
+                if all(other in links[item] for item, other in edges):
+                    # The least plausible: what is taught last is required for what is taught first, or contains it.
+                    item, other = max(reversed(edges), key=lambda edge: self._level(edge[1]) - self._level(edge[0]))
+                    del links[item][other]
+                    self.contents.links -= 1
                     shown = [self._called(each) for each in cycle]
                     if len(shown) > _CYCLE_SHOWN_MAX:
                         shown = [*shown[: _CYCLE_SHOWN_MAX - 1], "...", shown[-1]]
                     path = " -> ".join(shown)
-                    self.leave_out(
-                        "precedes that closes a cycle",
-                        f"{self._called(needed)} before {self._called(skill)}, in {path} (each needs the next)",
-                    )
+                    what = _CUT[kind].format(item=self._called(item), other=self._called(other), path=path)
+                    self.leave_out(f"{kind} that closes a cycle", what)
 
     def _called(self, identifier: str) -> str:
         item = self._items.get(identifier)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from services.catalog.domain.model import Resource, Skill, SkillTag
 from services.catalog.domain.validation.resources import TAGS_MAX
+from services.catalog.formats.frameworks.codes import (
+    code_and_rest,
+    has_a_code,
+    key_of,
+    key_without_cluster,
+    without_prefix,
+)
 from services.catalog.formats.frameworks.contents import name_of
 from services.catalog.formats.resources.contents import Alignment, FoundResource, Relation
 
-# What publishers write in front of a code: `CCSS.Math.Content.6.RP.A.3`; the HSA of `HSA-REI.B.3` is a part of it.
-_PREFIX = re.compile(r"^(?:(?!hs)[a-z][a-z-]{3,}\.)+", re.IGNORECASE)
-# Publishers separate the parts of a code with other characters, or not: `3.MD.C.7a` and `3.MD.C.7.A`.
-_PARTS = re.compile(r"[^\W\d_]+|\d+")
 # A shorter text, such as a grade, may be a code of anything.
 _CODE_CHARACTERS_MIN = 4
 
@@ -42,15 +44,17 @@ class SkillFinder:
         self._by_id: dict[str, Skill] = {}
         self._by_name: defaultdict[str, list[Skill]] = defaultdict(list)
         self._by_code: defaultdict[str, list[Skill]] = defaultdict(list)
-        self._by_parts: defaultdict[str, list[Skill]] = defaultdict(list)
+        self._by_key: defaultdict[str, list[Skill]] = defaultdict(list)
+        self._by_key_without_cluster: defaultdict[str, list[Skill]] = defaultdict(list)
         for skill in sorted(skills, key=lambda each: each.id):
             self._by_id[_name(skill.id)] = skill
             for name in skill.equivalents:
                 self._by_name[_name(name)].append(skill)
             if skill.code:
-                for code in {skill.code.casefold(), _bare(skill.code)}:
+                for code in {skill.code.casefold(), without_prefix(skill.code)}:
                     self._by_code[code].append(skill)
-                self._by_parts[_parts(skill.code)].append(skill)
+                self._by_key[key_of(skill.code)].append(skill)
+                self._by_key_without_cluster[key_without_cluster(skill.code)].append(skill)
 
     def find(self, alignment: Alignment) -> tuple[Skill | None, str]:
         """The skill of an alignment; else None, and why."""
@@ -65,21 +69,28 @@ class SkillFinder:
         return self._find_by_code(alignment)
 
     def _find_by_code(self, alignment: Alignment) -> tuple[Skill | None, str]:
-        several = False
-        written, bare = alignment.code.casefold(), _bare(alignment.code)
-        ways = ((self._by_code, written, written), (self._by_code, bare, bare), (self._by_parts, _parts(bare), bare))
+        whole = without_prefix(alignment.code)
+        first, rest = code_and_rest(alignment.code)
+        ways = (
+            (self._by_code, alignment.code.casefold(), whole),
+            (self._by_code, whole, whole),
+            (self._by_key, key_of(whole), whole),
+            (self._by_code, first, first),
+            (self._by_key, key_of(first), first),
+            (self._by_key_without_cluster, key_of(first), first),
+            (self._by_key, key_without_cluster(first), first),
+        )
         for skills, key, code in ways:
-            found = skills.get(key, [])
+            found = skills.get(key, []) if key else []
             framework = alignment.framework.strip().casefold()
             if own := [skill for skill in found if framework and skill.framework.casefold() == framework]:
                 found = own
             elif len(code) < _CODE_CHARACTERS_MIN:
                 continue
-            if found and _all_the_same(found):
-                return found[0], ""
-            several = several or bool(found)
-        if several:
-            return None, "a code that several skills have"
+            if found and code != whole and has_a_code(rest):
+                return None, "a text with several codes"
+            if found:
+                return (found[0], "") if _all_the_same(found) else (None, "a code that several skills have")
         return None, "a skill that the catalog does not have"
 
 
@@ -105,14 +116,6 @@ def _name(name: str) -> str:
     if name.startswith(("http://", "https://")):
         return name.partition("://")[2].removeprefix("www.").rstrip("/")
     return name
-
-
-def _bare(code: str) -> str:
-    return _PREFIX.sub("", code.strip()).casefold()
-
-
-def _parts(code: str) -> str:
-    return ".".join(_PARTS.findall(_bare(code)))
 
 
 def _all_the_same(skills: Sequence[Skill]) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 from xml.etree.ElementTree import Element
 
 from services.catalog.formats.jsonl import FileUnreadableError
 from services.common.tables.lines import FileUnusableError
-from services.common.tables.sources import Source, members_of
+from services.common.tables.sources import members_of, opened_zip
 from services.common.xml_documents import XmlUnusableError, root_of
 
 MANIFEST = "imsmanifest.xml"
@@ -16,6 +18,8 @@ MANIFEST = "imsmanifest.xml"
 _ZIP_MAGIC = b"PK"
 # The manifest of a large course has some megabytes; parsed, XML takes up to 25 times its size.
 _BYTES_MAX = 16 << 20
+# Of all files that are parsed: more than the largest courses have, and some minutes of work.
+_TOTAL_BYTES_MAX = 256 << 20
 
 
 class MemberUnusableError(ValueError):
@@ -25,8 +29,11 @@ class MemberUnusableError(ValueError):
 class CartridgeFiles:
     """Reads the files of a cartridge as XML."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, opened: ExitStack) -> None:
         self._path = path
+        self._opened = opened
+        self._read: Callable[[str, int], bytes] | None = None
+        self._total_bytes = 0
         self._zipped = path.is_file() and _begin(path).startswith(_ZIP_MAGIC)
         # Many zip a course together with its folder.
         self._folder = _folder_of_manifest(path) if self._zipped else ""
@@ -39,7 +46,7 @@ class CartridgeFiles:
         """
         if self._zipped or self._path.is_dir():
             return self.root_of(MANIFEST)
-        return _parsed(_bounded(self._path, str(self._path)), str(self._path))
+        return self._parsed(_bounded(self._path), str(self._path))
 
     def root_of(self, name: str) -> Element:
         """The root of a file.
@@ -53,7 +60,21 @@ class CartridgeFiles:
         path = PurePosixPath(unquote(name).replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts:
             raise MemberUnusableError(f"{name!r} is a path out of the cartridge; correct it")
-        return _parsed(self._bytes_of(str(path)), str(path))
+        if self._total_bytes >= _TOTAL_BYTES_MAX:
+            most = f"{_TOTAL_BYTES_MAX >> 20} MiB"
+            raise MemberUnusableError(f"{name!r} comes after {most} of other files; split the cartridge")
+        return self._parsed(self._bytes_of(str(path)), str(path))
+
+    def _parsed(self, raw: bytes, name: str) -> Element:
+        self._total_bytes += len(raw)
+        if len(raw) > _BYTES_MAX:
+            raise MemberUnusableError(
+                f"{name!r} has more than {_BYTES_MAX >> 20} MiB; no file of a cartridge needs them"
+            )
+        try:
+            return root_of([raw])
+        except XmlUnusableError as error:
+            raise MemberUnusableError(f"{name!r} {error}") from error
 
     def _bytes_of(self, name: str) -> bytes:
         if not self._zipped:
@@ -63,12 +84,18 @@ class CartridgeFiles:
                 raise MemberUnusableError(f"{name!r} is a link out of the cartridge; put the file there")
             return _bounded(file, name)
         try:
-            source = Source(self._path, self._folder + name)
-            with source.opened() as (_, content), source.reading():
-                raw = content.read(_BYTES_MAX + 1)
+            if self._read is None:
+                self._read = self._opened.enter_context(opened_zip(self._path))
+            return self._read(self._folder + name, _BYTES_MAX + 1)
         except FileUnusableError as error:
             raise MemberUnusableError(str(error)) from error
-        return _limited(raw, name)
+
+
+@contextmanager
+def opened_cartridge(path: Path) -> Iterator[CartridgeFiles]:
+    """The files of a cartridge; a zip file stays open meanwhile."""
+    with ExitStack() as opened:
+        yield CartridgeFiles(path, opened)
 
 
 def _folder_of_manifest(path: Path) -> str:
@@ -90,22 +117,9 @@ def _begin(path: Path) -> bytes:
         raise FileUnreadableError(f"{path} cannot be read ({error.strerror}); name a file you may read") from error
 
 
-def _bounded(path: Path, name: str) -> bytes:
+def _bounded(path: Path, name: str = "") -> bytes:
     try:
         with path.open("rb") as stream:
-            return _limited(stream.read(_BYTES_MAX + 1), name)
+            return stream.read(_BYTES_MAX + 1)
     except (OSError, ValueError) as error:
-        raise MemberUnusableError(f"{name!r} cannot be read ({error}); add it to the cartridge") from error
-
-
-def _limited(raw: bytes, name: str) -> bytes:
-    if len(raw) > _BYTES_MAX:
-        raise MemberUnusableError(f"{name!r} has more than {_BYTES_MAX >> 20} MiB; no file of a cartridge needs them")
-    return raw
-
-
-def _parsed(raw: bytes, name: str) -> Element:
-    try:
-        return root_of([raw])
-    except XmlUnusableError as error:
-        raise MemberUnusableError(f"{name!r} {error}") from error
+        raise MemberUnusableError(f"{name or str(path)!r} cannot be read ({error}); add it to the cartridge") from error

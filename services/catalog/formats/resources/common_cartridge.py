@@ -6,14 +6,14 @@ What an item of the organization shows is a resource of its title; so are pages 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 from xml.etree.ElementTree import Element
 
 from services.catalog.domain.model import Resource, ResourceStatus
-from services.catalog.formats.resources.cartridge_files import CartridgeFiles, MemberUnusableError
+from services.catalog.formats.resources.cartridge_files import CartridgeFiles, MemberUnusableError, opened_cartridge
 from services.catalog.formats.resources.cartridge_metadata import Lom, lom_of, standards_of, text_of
 from services.catalog.formats.resources.contents import Alignment, FoundResource, Relation, ResourceContents, kind_of
 from services.common.resource_kinds import ResourceKindName
@@ -47,12 +47,17 @@ def read_common_cartridge(path: Path, id_prefix: str | None) -> ResourceContents
         id_prefix: what its ids begin with; None: the identifier of the manifest and a slash.
     """
     contents = ResourceContents()
-    files = CartridgeFiles(path)
+    with opened_cartridge(path) as files:
+        _read(path, files, contents, id_prefix)
+    return contents
+
+
+def _read(path: Path, files: CartridgeFiles, contents: ResourceContents, id_prefix: str | None) -> None:
     try:
         root = files.manifest()
     except MemberUnusableError as error:
         contents.reject("", f"{error}")
-        return contents
+        return
     if root.tag in _ROOTS:
         contents.leave_out(_ROOTS[root.tag], path.name)
     elif root.tag != "manifest":
@@ -61,10 +66,26 @@ def read_common_cartridge(path: Path, id_prefix: str | None) -> ResourceContents
         identifier = (root.get("identifier") or "").strip()
         if id_prefix is None and not identifier:
             contents.reject("identifier", "of the manifest is missing; give one, or name one with --id-prefix")
-            return contents
+            return
         contents.scope = f"{identifier}/" if id_prefix is None else id_prefix
         _Reader(root, files, contents).read()
-    return contents
+
+
+@dataclass(frozen=True, slots=True)
+class _Described:
+    """What a file says of a resource.
+
+    Attributes:
+        title: its title.
+        description: its description.
+        address: where a link leads.
+        titles: of the items of an assessment, by their identifiers.
+    """
+
+    title: str = ""
+    description: str = ""
+    address: str = ""
+    titles: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -73,6 +94,7 @@ class _Reader:
     files: CartridgeFiles
     contents: ResourceContents
     titles: dict[str, str] = field(default_factory=dict)
+    described: dict[str, _Described | str] = field(default_factory=dict)
 
     def read(self) -> None:
         resources = [each for part in self.root.findall("resources") for each in part.findall("resource")]
@@ -103,34 +125,39 @@ class _Reader:
         if reason := self._reason_to_leave_out(element, identifier, form, lom, href):
             self.contents.leave_out(reason, identifier)
             return
-        kind, root = _kind_of(form, href, lom), None
+        kind, described = _kind_of(form, href, lom), None
         if form.startswith(_READ) or _ASSESSMENT.fullmatch(form):
-            root = self._described(element, identifier, href)
+            described = self._described(element, identifier, href)
         of_parts = standards_of(element)
         standards = [*lom.standards, *(each for group in of_parts.values() for each in group)]
-        found = FoundResource(
-            self._resource(identifier, kind, lom, course, root, href), identifier, _as_alignments(standards, kind)
-        )
+        resource = self._resource(identifier, kind, lom, course, described or _Described(), href)
+        found = FoundResource(resource, identifier, _as_alignments(standards, kind))
         if _QTI_ITEM.fullmatch(form):
-            found = replace(found, resource=replace(found.resource, status=ResourceStatus.RETIRED))
+            found = replace(found, resource=replace(resource, status=ResourceStatus.RETIRED))
         self.contents.add(found, path)
         if _ASSESSMENT.fullmatch(form):
-            items = {item.get("ident"): item for item in root.iter("item")} if root is not None else {}
+            titles = described.titles if described else {}
             for part, of_part in of_parts.items():
                 # Some name the assessment itself as the part.
-                if part in items or (root is None and part not in ("", identifier)):
-                    self._add_part(part, of_part, found.resource, items.get(part), path)
+                if part in titles or (described is None and part not in ("", identifier)):
+                    self._add_part(part, of_part, resource, titles.get(part, ""), path)
 
-    def _described(self, element: Element, identifier: str, href: str) -> Element | None:
+    def _described(self, element: Element, identifier: str, href: str) -> _Described | None:
         for inline in _INLINE:
             if (found := element.find(inline)) is not None:
-                return found
-        try:
-            return self.files.root_of(href)
-        except MemberUnusableError as error:
-            # What the manifest says of the resource is enough to take it.
-            self.contents.leave_out_value("a file of the cartridge that cannot be read", f"{identifier}: {error}"[:200])
-            return None
+                return _described_by(found)
+        # Several resources may have one file.
+        if href not in self.described:
+            try:
+                self.described[href] = _described_by(self.files.root_of(href))
+            except MemberUnusableError as error:
+                self.described[href] = str(error)
+        described = self.described[href]
+        if isinstance(described, _Described):
+            return described
+        # What the manifest says of the resource is enough to take it.
+        self.contents.leave_out_value("a file of the cartridge that cannot be read", f"{identifier}: {described}"[:200])
+        return None
 
     def _reason_to_leave_out(self, element: Element, identifier: str, form: str, lom: Lom, href: str) -> str:
         shown = identifier in self.titles or bool(standards_of(element))
@@ -147,23 +174,19 @@ class _Reader:
         return next((reason for reason, applies in reasons.items() if applies), "")
 
     def _resource(
-        self, identifier: str, kind: ResourceKindName, lom: Lom, course: Lom, root: Element | None, href: str
+        self, identifier: str, kind: ResourceKindName, lom: Lom, course: Lom, described: _Described, href: str
     ) -> Resource:
         contents = self.contents
-        inner = description = address = ""
-        if root is not None:
-            inner = text_of(root.find("title")) or next((t for e in root.iter() if (t := e.get("title") or "")), "")
-            description = text_of(root.find("description"))
-            link = root.find("url")
-            address = link.get("href") or "" if link is not None else ""
         name = PurePosixPath(unquote(href)).stem.replace("-", " ").replace("_", " ")
         return Resource(
             id=f"{contents.scope}{identifier}",
-            title=contents.title(self.titles.get(identifier) or lom.title or inner or name or identifier, identifier),
+            title=contents.title(
+                self.titles.get(identifier) or lom.title or described.title or name or identifier, identifier
+            ),
             kind=kind,
-            description=contents.description(lom.description or description, identifier),
+            description=contents.description(lom.description or described.description, identifier),
             provider=contents.name("provider", lom.publisher or course.publisher, identifier),
-            url=contents.url(address, identifier) if address else "",
+            url=contents.url(described.address, identifier) if described.address else "",
             grades=contents.grades(lom.levels, identifier),
             language=contents.language(lom.language or course.language, identifier),
             minutes=contents.minutes(lom.lengths, identifier),
@@ -171,11 +194,8 @@ class _Reader:
             topics=contents.topics(lom.keywords, identifier),
         )
 
-    def _add_part(
-        self, part: str, standards: tuple[Alignment, ...], whole: Resource, item: Element | None, path: str
-    ) -> None:
+    def _add_part(self, part: str, standards: tuple[Alignment, ...], whole: Resource, title: str, path: str) -> None:
         """Add an item of an assessment, retired: nobody is sent to it, and answers to it find their skills."""
-        title = item.get("title") if item is not None else None
         resource = Resource(
             id=f"{self.contents.scope}{part}",
             title=self.contents.title(title or whole.title, part),
@@ -186,6 +206,16 @@ class _Reader:
         self.contents.add(
             FoundResource(resource, part, _as_alignments(standards, ResourceKindName.ASSESSMENT)), f"{path}[{part}]"
         )
+
+
+def _described_by(root: Element) -> _Described:
+    link = root.find("url")
+    return _Described(
+        title=text_of(root.find("title")) or next((title for each in root.iter() if (title := each.get("title"))), ""),
+        description=text_of(root.find("description")),
+        address=link.get("href") or "" if link is not None else "",
+        titles={ident: each.get("title") or "" for each in root.iter("item") if (ident := each.get("ident"))},
+    )
 
 
 def _kind_of(form: str, href: str, lom: Lom) -> ResourceKindName:

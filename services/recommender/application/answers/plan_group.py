@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -82,6 +82,7 @@ class PlannedGroup:
         members: (index in the roster, mastery of the skill), the lowest mastery first.
         steps: the sequence.
         minutes: of the whole sequence.
+        sources: for each member who never answered the skill, the name of the same skill that they answered.
     """
 
     skill: str
@@ -89,6 +90,7 @@ class PlannedGroup:
     members: tuple[tuple[int, SkillMastery], ...]
     steps: tuple[SequenceStep, ...]
     minutes: int
+    sources: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +167,11 @@ class PlanGroup:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A learner with state."""
+    """A learner with state, over all frameworks."""
 
     place: int
     state: LearnerState
+    sources: Mapping[int, int]
     estimates: SkillEstimates
     gaps: FloatColumn
     by_success_model: Chances | None
@@ -198,7 +201,7 @@ class _Planner:
             self._leave_out(place, UnplacedReason.NEW_LEARNER, render(message("unplaced.new_learner")))
         else:
             variance = self._prepared.difficulties.settings.skill_variance
-            state = cross(self._catalog, fresh.stored.state, variance).state
+            state, sources = cross(self._catalog, fresh.stored.state, variance)
             estimates = estimate_skills(self._catalog, self._prepared.difficulties, state, as_of_s, DEFAULT_WEIGHTS)
             touched = frozenset(recent.resource for recent in state.resources)
             by_success_model = (
@@ -207,7 +210,9 @@ class _Planner:
             recent = self._catalog.rows_of(recent.resource for recent in state.resources)
             scope = scope_of(self._catalog, estimates, recent)
             self._known.append(
-                _Known(place, state, estimates, urgencies_in_scope(estimates, scope), by_success_model, touched)
+                _Known(
+                    place, state, sources, estimates, urgencies_in_scope(estimates, scope), by_success_model, touched
+                )
             )
 
     def plan(self) -> tuple[list[PlannedGroup], list[Unplaced]]:
@@ -242,6 +247,11 @@ class _Planner:
             members=tuple(sorted(masteries, key=lambda member: (member[1].probability, member[0]))),
             steps=tuple(steps),
             minutes=sum(minutes_of(self._catalog, step.row) for step in steps),
+            sources=tuple(
+                self._catalog.skill_sources[known.sources[group.slot]]
+                for known in members
+                if group.slot in known.sources
+            ),
         )
 
     def _suits(self, slot: int, members: Sequence[_Known]) -> GroupFit:
@@ -285,6 +295,7 @@ class _Planner:
             return
         usable = workable if workable.any() else gaps
         slot = int(usable.argmax())
+        slot = known.sources.get(slot, slot)
         skill, chance = self._catalog.skill_labels[slot], round(100 * float(known.estimates.probabilities[slot]))
         if not workable.any():
             said = message("unplaced.no_resource", skill=skill, chance=chance)

@@ -19,6 +19,7 @@ class Degradation(IntEnum):
     EMPTY_CATALOG = 4
     STALE_STATE = 5
     STALE_CATALOG = 6
+    GAP_WITHOUT_RESOURCE = 7
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from services.recommender.application.answers.provenance import Degradation, Pro
 from services.recommender.domain.ranking.catalog import CatalogColumns
 from services.recommender.domain.ranking.pipeline import rank
 from services.recommender.domain.ranking.policy import EVERYTHING, ResourceFilter
-from services.recommender.domain.ranking.request import RankedResource, RankingRequest
+from services.recommender.domain.ranking.request import RankedList, RankedResource, RankingRequest
 from services.recommender.domain.ranking.rules import RuleBook
 from services.recommender.domain.ranking.weights import DEFAULT_WEIGHTS, RankingPolicy, RankingWeights
 
@@ -130,7 +130,7 @@ class RankLearner:
             resources=ranked.resources,
             recommendation_ids=_recommendation_ids(snapshot, query, provenance, ranked.resources),
             provenance=provenance,
-            degraded=_degraded(snapshot, fresh),
+            degraded=_degraded(snapshot, fresh, ranked),
             candidates=ranked.candidates,
             stage_seconds={
                 "read": waited.read_s,
@@ -141,7 +141,7 @@ class RankLearner:
         )
 
 
-def _degraded(snapshot: RankingSnapshot, fresh: FreshState) -> tuple[Degradation, ...]:
+def _degraded(snapshot: RankingSnapshot, fresh: FreshState, ranked: RankedList) -> tuple[Degradation, ...]:
     no_bundle = snapshot.bundle is None or not fresh.epoch.parameters_found
     missing = {
         Degradation.NEW_LEARNER: fresh.new_learner,
@@ -150,6 +150,7 @@ def _degraded(snapshot: RankingSnapshot, fresh: FreshState) -> tuple[Degradation
         Degradation.EMPTY_CATALOG: not len(snapshot.catalog),
         Degradation.STALE_STATE: fresh.stale,
         Degradation.STALE_CATALOG: not snapshot.reachable,
+        Degradation.GAP_WITHOUT_RESOURCE: not ranked.gap_has_resource,
     }
     return tuple(degradation for degradation, is_so in missing.items() if is_so)
 

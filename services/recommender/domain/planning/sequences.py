@@ -16,6 +16,7 @@ from services.recommender.domain.ranking.catalog import (
     FloatColumn,
     IntColumn,
 )
+from services.recommender.domain.ranking.crosswalk import through_of_group
 from services.recommender.domain.ranking.messages import Message, message
 from services.recommender.domain.ranking.reasons import Step
 
@@ -101,14 +102,19 @@ def compose_sequence(catalog: CatalogColumns, slot: int, suits: GroupFit, minute
     ]
 
 
-def step_reason(step: SequenceStep, members: int, mastery: float) -> Message:
+def step_reason(step: SequenceStep, members: int, mastery: float, sources: Sequence[str] = ()) -> Message:
     """The reason for a step of a group's sequence.
 
     Args:
         step: the step.
         members: number of learners in the group.
         mastery: their mean chance of success on the skill.
+        sources: as of `through_of_group`.
     """
+    return through_of_group(_step_reason(step, members, mastery), sources, members)
+
+
+def _step_reason(step: SequenceStep, members: int, mastery: float) -> Message:
     new_to = round(step.untouched * members)
     if new_to == 0:
         met = message("met.by_all", learners=members)

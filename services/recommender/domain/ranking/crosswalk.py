@@ -11,6 +11,7 @@ leave, so what a reason says of the latest answers still holds.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from services.recommender.domain.learner.state import LearnerState
 from services.recommender.domain.ranking.catalog import CatalogColumns, FloatColumn, IntColumn
-from services.recommender.domain.ranking.messages import Template, message
+from services.recommender.domain.ranking.messages import Message, Plural, Template, message
 from services.recommender.domain.ranking.reasons import Reason, ReasonKind
 
 _SUMS = ("attempts", "successes", "recent_successes", "recent_failures")
@@ -119,5 +120,28 @@ def through(reasons: Sequence[Reason], source: str) -> list[Reason]:
     return told
 
 
-MESSAGES: dict[str, Template] = {"crosswalk": "{said}; the answers were on {source}, which is the same skill"}
+def through_of_group(said: Message, sources: Sequence[str], members: int) -> Message:
+    """A message about a group and a skill, which says whose answers were on the same skill of another framework.
+
+    Args:
+        said: the message.
+        sources: the name of the skill that was answered, for each member who never answered this one.
+        members: how many learners the group has.
+    """
+    if not sources:
+        return said
+    source = " and ".join(name for name, _ in Counter(sorted(sources)).most_common())
+    if len(sources) == members:
+        return message("crosswalk", said=said, source=source)
+    return message("crosswalk.some", said=said, source=source, count=len(sources))
+
+
+MESSAGES: dict[str, Template] = {
+    "crosswalk": "{said}; the answers were on {source}, which is the same skill",
+    "crosswalk.some": Plural(
+        "count",
+        one="{said}; the answers of 1 of them were on {source}, which is the same skill",
+        other="{said}; the answers of {count} of them were on {source}, which is the same skill",
+    ),
+}
 """The English templates."""

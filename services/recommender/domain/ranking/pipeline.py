@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from services.recommender.domain.ranking.candidates import random_seed, select_candidates
-from services.recommender.domain.ranking.catalog import BoolColumn, FloatColumn, IntColumn
+from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
 from services.recommender.domain.ranking.evidence import Evidence
 from services.recommender.domain.ranking.explain import (
     REASON_SOURCES,
@@ -69,8 +69,17 @@ def rank(
         "policy": composed - scored_at,
         "explain": timer() - composed,
     }
-    urgent = learner.gaps.most_urgent
-    return RankedList(resources, len(rows), stages, prepared.catalog.skill_ids[urgent] if urgent >= 0 else "")
+    gap = learner.gaps.most_urgent
+    if gap < 0:
+        return RankedList(resources, len(rows), stages)
+    # Of skills that are the same, the gap is the one that the learner answered.
+    name = prepared.catalog.skill_ids[learner.sources.get(gap, gap)]
+    return RankedList(resources, len(rows), stages, name, _has_resource(prepared.catalog, gap))
+
+
+def _has_resource(catalog: CatalogColumns, slot: int) -> bool:
+    same = (slot, *catalog.equivalents.row(slot).tolist())
+    return any(len(catalog.skill_tags.row(each)) for each in same)
 
 
 class _Scored(NamedTuple):

@@ -74,9 +74,11 @@ class RankedList:
         candidates: how many were scored.
         stage_seconds: time by stage.
         gap: id of the learner's most urgent gap in scope; empty without any.
+        gap_has_resource: whether a resource of the catalog is about it, or about the same skill of another framework.
     """
 
     resources: tuple[RankedResource, ...]
     candidates: int
     stage_seconds: Mapping[str, float]
     gap: str = ""
+    gap_has_resource: bool = True
