@@ -88,10 +88,7 @@ def test_the_commands_list_show_and_replay(fresh_kafka_broker, tmp_path):
 
 def test_the_commands_show_the_letters_of_open_edx_whose_topics_have_the_same_places(kafka_broker, topics, tmp_path):
     _, name = topics
-    runner, environment = (
-        CliRunner(),
-        {"CAIRN_KAFKA": kafka_broker.bootstrap_servers, "CAIRN_KAFKA_FETCH_WAIT_MS": "10"},
-    )
+    environment = {"CAIRN_KAFKA": kafka_broker.bootstrap_servers, "CAIRN_KAFKA_FETCH_WAIT_MS": "10"}
 
     def cairn(*words: str):
         return CliRunner().invoke(app, [*words, "--topic", name, "--env-file", str(tmp_path / "none")], env=environment)
