@@ -247,7 +247,8 @@ def document(sizes: Sequence[Size], found: Measured, assumed: Assumptions) -> st
         f"day over the year, {assumed.peak_hour_share:.0%} of a day's in its busiest hour; a log of {assumed.years:g} "
         f"years, so {_number(assumed.events_per_learner)} events a learner; {assumed.replicas} replicas; cores "
         f"{assumed.utilisation:.0%} busy; {assumed.redis_spare:g} bytes of memory for a byte in Redis; "
-        f"{assumed.statement_share:.0%} of events are xAPI statements, kept for {assumed.statements_kept_days * 24:g} h."
+        f"{assumed.statement_share:.0%} of events are xAPI statements, "
+        f"kept for {assumed.statements_kept_days * 24:g} h."
     )
     return "\n".join(
         [
