@@ -108,6 +108,10 @@ local function respond(handle, status, problem)
   )
 end
 
+local function is_encoded(encoding)
+  return encoding and encoding:lower() ~= 'identity'
+end
+
 -- A request that is not marked at the end reaches no service.
 local function mark_checked(handle)
   handle:streamInfo():dynamicMetadata():set('envoy.filters.http.lua', 'checked', true)
@@ -118,14 +122,13 @@ function envoy_on_request(handle)
   -- What the handle gives is not to be used any more once the body was waited for.
   local message, path = handle:metadata():get('message'), handle:metadata():get('path')
   if not message then return mark_checked(handle) end
-  local encoding = handle:headers():get('content-encoding') or 'identity'
-  local was_encoded = handle:headers():get('x-cairn-encoding') ~= nil
+  local encoding, sent = handle:headers():get('content-encoding'), handle:headers():get('x-cairn-encoding')
   handle:headers():remove('x-cairn-encoding')
-  if encoding ~= 'identity' then return respond(handle, '415', NO_ENCODING) end
+  if is_encoded(encoding) then return respond(handle, '415', NO_ENCODING) end
   local body = handle:body()
   local length = body and body:length() or 0
   if length == 0 then
-    if was_encoded then return respond(handle, '400', NO_GZIP) end
+    if is_encoded(sent) then return respond(handle, '400', NO_GZIP) end
     return mark_checked(handle)
   end
   local fine, problem = pcall(check, body:getBytes(0, length), message, path)

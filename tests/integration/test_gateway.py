@@ -266,6 +266,13 @@ def test_a_body_in_gzip_is_checked_and_taken_like_a_plain_one(call, fakes):
     assert len(fakes.requests) == 1
 
 
+def test_a_body_that_is_said_to_be_in_no_encoding_is_plain_and_may_be_empty(call, fakes):
+    fakes.reply = recommender_pb2.RecommendResponse()
+    for body in (b"", b'{"limit": 3}'):
+        assert call("POST", "/v1/learners/ada:recommend", body, **{"Content-Encoding": "Identity"}).status == 200
+    assert [request.limit for request in fakes.requests] == [0, 3]
+
+
 @pytest.mark.parametrize(
     ("body", "coding", "status", "field"),
     [
