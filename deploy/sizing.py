@@ -38,6 +38,8 @@ class Assumptions:
         utilisation: how busy a core may be in the peak hour.
         redis_spare: memory of Redis per byte stored: fragmentation, and pages copied while it saves.
         redis_gb: the most memory that one Redis gets; beyond it, tenants are divided among installations.
+        statement_share: the share of events that come as xAPI statements, each in a request of its own.
+        statements_kept_days: how long they are kept to answer for them by id, whatever CAIRN_INGEST_STATEMENTS_KEPT is.
     """
 
     events_per_learner_day: float = 3.0
@@ -48,6 +50,8 @@ class Assumptions:
     utilisation: float = 0.5
     redis_spare: float = 1.5
     redis_gb: float = 256.0
+    statement_share: float = 1.0
+    statements_kept_days: float = 1.0
 
     @property
     def events_per_learner(self) -> float:
@@ -64,6 +68,9 @@ class Measured:
 
     Attributes:
         publish_cpu_s: ingest's CPU time for an event that comes in a call of its own.
+        statement_cpu_s: the same for an xAPI statement in a request of its own.
+        gateway_cpu_s: the gateway's CPU time for a request with one event.
+        openedx_events_per_s: what a reader of Open edX's event bus takes of a partition, one message at a time.
         fold_cpu_s: a worker's CPU time for an event.
         redis_cpu_s: Redis' CPU time for an event.
         list_cpu_s: a server's CPU time for a list from 10,000 resources with the learned ranker.
@@ -74,10 +81,14 @@ class Measured:
         key_bytes: of a learner's data key in its topic.
         state_bytes: of a learner in an epoch in Redis, by number of events.
         recent_bytes: of what ingest remembers of a learner in Redis, by number of events.
+        statement_bytes: of a kept xAPI statement in Redis.
         memory_mb: of a process, by name.
     """
 
     publish_cpu_s: float
+    statement_cpu_s: float
+    gateway_cpu_s: float
+    openedx_events_per_s: float
     fold_cpu_s: float
     redis_cpu_s: float
     list_cpu_s: float
@@ -88,6 +99,7 @@ class Measured:
     key_bytes: float
     state_bytes: Mapping[int, float]
     recent_bytes: Mapping[int, float]
+    statement_bytes: float
     memory_mb: Mapping[str, float]
 
 
@@ -100,11 +112,14 @@ class Size:
     events_per_s: float
     lists_per_s: float
     ingest_cores: float
+    gateway_cores: float
+    openedx_readers: int
     workers: int
     server_cores: float
     redis_cores: float
     redis_bytes: float
     redis_bytes_while_replaying: float
+    redis_statement_bytes: float
     log_bytes: float
     log_bytes_a_year: float
     rebuild_s: float
@@ -117,6 +132,9 @@ def measured(bench: Mapping[str, Any]) -> Measured:
     sizes = bench["sizes"]
     return Measured(
         publish_cpu_s=sizes["publish_cpu_ms_per_call"] / 1e3,
+        statement_cpu_s=bench["http"]["xapi_cpu_ms_per_call"] / 1e3,
+        gateway_cpu_s=bench["http"]["gateway_cpu_ms_per_call"] / 1e3,
+        openedx_events_per_s=bench["openedx"]["messages_per_s"],
         fold_cpu_s=bench["worker_cpu_us_per_event"] / 1e6,
         redis_cpu_s=bench["redis_cpu_us_per_event"] / 1e6,
         list_cpu_s=bench["recommend"]["10000 learned"]["server_cpu_ms_per_call"] / 1e3,
@@ -127,11 +145,14 @@ def measured(bench: Mapping[str, Any]) -> Measured:
         key_bytes=sizes["key_bytes_per_learner"],
         state_bytes={int(events): held for events, held in sizes["redis_state_bytes"].items()},
         recent_bytes=_never_falling({int(events): held for events, held in sizes["redis_recent_bytes"].items()}),
+        statement_bytes=bench["http"]["redis_statement_bytes"],
         memory_mb={
             "ingest": bench["rss_mb"]["ingest"],
             "catalog": bench["rss_mb"]["catalog"],
             "worker": bench["rss_mb"]["worker_after_200k_events"],
             "server": bench["rss_mb"]["server"],
+            "gateway": bench["rss_mb"]["gateway"],
+            "reader of Open edX": bench["rss_mb"]["openedx"],
         },
     )
 
@@ -146,25 +167,32 @@ def size(learners: int, found: Measured, assumed: Assumptions) -> Size:
     """What a number of learners needs."""
     state_bytes = _at(found.state_bytes, assumed.events_per_learner)
     recent_bytes = _at(found.recent_bytes, assumed.events_per_learner)
-    learner_bytes = (2 * state_bytes + recent_bytes) * assumed.redis_spare
+    kept = assumed.events_per_learner_day * assumed.statement_share * assumed.statements_kept_days
+    statement_bytes = kept * found.statement_bytes
+    learner_bytes = (2 * state_bytes + recent_bytes + statement_bytes) * assumed.redis_spare
     installations = math.ceil(learners * learner_bytes / (assumed.redis_gb * _GB))
     # In each installation.
     share = learners / installations
     per_s = share * assumed.peak_hour_share / _HOUR_S
     events_per_s, lists_per_s = assumed.events_per_learner_day * per_s, assumed.lists_per_learner_day * per_s
     events, years = share * assumed.events_per_learner, assumed.years
+    statements = assumed.statement_share
+    publish_cpu_s = statements * found.statement_cpu_s + (1 - statements) * found.publish_cpu_s
     workers = max(2, math.ceil(events_per_s * found.fold_cpu_s / assumed.utilisation))
     return Size(
         learners=learners,
         installations=installations,
         events_per_s=events_per_s,
         lists_per_s=lists_per_s,
-        ingest_cores=events_per_s * found.publish_cpu_s / assumed.utilisation,
+        ingest_cores=events_per_s * publish_cpu_s / assumed.utilisation,
+        gateway_cores=(events_per_s + lists_per_s) * found.gateway_cpu_s / assumed.utilisation,
+        openedx_readers=math.ceil(events_per_s / (found.openedx_events_per_s * assumed.utilisation)),
         workers=workers,
         server_cores=lists_per_s * found.list_cpu_s / assumed.utilisation,
         redis_cores=events_per_s * found.redis_cpu_s,
-        redis_bytes=share * (state_bytes + recent_bytes) * assumed.redis_spare,
+        redis_bytes=share * (state_bytes + recent_bytes + statement_bytes) * assumed.redis_spare,
         redis_bytes_while_replaying=share * learner_bytes,
+        redis_statement_bytes=share * statement_bytes * assumed.redis_spare,
         log_bytes=(events * found.log_bytes + share * found.key_bytes) * assumed.replicas,
         log_bytes_a_year=events / years * found.log_bytes * assumed.replicas,
         rebuild_s=events * max(found.fold_cpu_s / workers, found.redis_cpu_s),
@@ -194,11 +222,20 @@ def document(sizes: Sequence[Size], found: Measured, assumed: Assumptions) -> st
         ("events a second in the peak hour", [_number(each.events_per_s) for each in sizes]),
         ("lists a second in the peak hour", [_number(each.lists_per_s) for each in sizes]),
         ("ingest: cores, each event in a call of its own", [_cores(each.ingest_cores) for each in sizes]),
+        (
+            "gateway, if every event and list comes through it in a request of its own: cores",
+            [_cores(each.gateway_cores) for each in sizes],
+        ),
+        (
+            "readers of Open edX's event bus, if every event comes over it; as many partitions",
+            [_number(each.openedx_readers) for each in sizes],
+        ),
         ("workers, a core each", [_number(each.workers) for each in sizes]),
         ("servers: cores, lists from 10,000 resources", [_cores(each.server_cores) for each in sizes]),
         ("Redis: share of the one core that runs its commands", [f"{each.redis_cores:.2%}" for each in sizes]),
         ("Redis: memory", [_bytes(each.redis_bytes) for each in sizes]),
         ("Redis: memory while a second epoch is built", [_bytes(each.redis_bytes_while_replaying) for each in sizes]),
+        ("Redis: of that, xAPI statements that are kept", [_bytes(each.redis_statement_bytes) for each in sizes]),
         ("Kafka: disk, all replicas", [_bytes(each.log_bytes) for each in sizes]),
         ("Kafka: growth a year, all replicas", [_bytes(each.log_bytes_a_year) for each in sizes]),
         ("Redis lost: the workers fold the log again in", [_duration(each.rebuild_s) for each in sizes]),
@@ -209,17 +246,9 @@ def document(sizes: Sequence[Size], found: Measured, assumed: Assumptions) -> st
         f"Assumed: {assumed.events_per_learner_day:g} events and {assumed.lists_per_learner_day:g} lists a learner and "
         f"day over the year, {assumed.peak_hour_share:.0%} of a day's in its busiest hour; a log of {assumed.years:g} "
         f"years, so {_number(assumed.events_per_learner)} events a learner; {assumed.replicas} replicas; cores "
-        f"{assumed.utilisation:.0%} busy; {assumed.redis_spare:g} bytes of memory for a byte in Redis."
-    )
-    memory = ", ".join(f"{name} {mb:,.0f} MB" for name, mb in found.memory_mb.items())
-    measurements = (
-        f"Measured: an event takes {found.publish_cpu_s * 1e3:.1f} ms of ingest's CPU time in a call of its own, "
-        f"{found.fold_cpu_s * 1e6:.0f} us of a worker's and {found.redis_cpu_s * 1e6:.1f} us of Redis', and "
-        f"{_number(found.log_bytes)} bytes of the log, encrypted and not compressed; a list takes "
-        f"{found.list_cpu_s * 1e3:.1f} ms of a server's; a learner takes "
-        f"{_number(_at(found.state_bytes, assumed.events_per_learner))} bytes of Redis in an epoch and "
-        f"{_number(_at(found.recent_bytes, assumed.events_per_learner))} bytes for the recognition of repeats. Memory "
-        f"of processes: {memory}."
+        f"{assumed.utilisation:.0%} busy; {assumed.redis_spare:g} bytes of memory for a byte in Redis; "
+        f"{assumed.statement_share:.0%} of events are xAPI statements, "
+        f"kept for {assumed.statements_kept_days * 24:g} h."
     )
     return "\n".join(
         [
@@ -229,8 +258,25 @@ def document(sizes: Sequence[Size], found: Measured, assumed: Assumptions) -> st
             "|---|" + "---:|" * len(sizes),
             *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows),
             "",
-            measurements,
+            _measurements(found, assumed),
         ]
+    )
+
+
+def _measurements(found: Measured, assumed: Assumptions) -> str:
+    memory = ", ".join(f"{name} {mb:,.0f} MB" for name, mb in found.memory_mb.items())
+    return (
+        f"Measured: an event takes {found.publish_cpu_s * 1e3:.1f} ms of ingest's CPU time in a call of its own, "
+        f"{found.statement_cpu_s * 1e3:.1f} ms as an xAPI statement, "
+        f"{found.gateway_cpu_s * 1e3:.1f} ms of the gateway's, "
+        f"{found.fold_cpu_s * 1e6:.0f} us of a worker's and {found.redis_cpu_s * 1e6:.1f} us of Redis', and "
+        f"{_number(found.log_bytes)} bytes of the log, encrypted and not compressed; a list takes "
+        f"{found.list_cpu_s * 1e3:.1f} ms of a server's; a learner takes "
+        f"{_number(_at(found.state_bytes, assumed.events_per_learner))} bytes of Redis in an epoch and "
+        f"{_number(_at(found.recent_bytes, assumed.events_per_learner))} bytes for the recognition of repeats, and an "
+        f"xAPI statement {_number(found.statement_bytes)} bytes; a reader of Open edX's event bus takes "
+        f"{_number(found.openedx_events_per_s)} messages a second. Memory "
+        f"of processes: {memory}."
     )
 
 
@@ -283,6 +329,12 @@ def sizing(
         float, typer.Option(min=1, help="Memory of Redis for each byte that it stores.")
     ] = _DEFAULT.redis_spare,
     redis_gb: Annotated[float, typer.Option(min=1, help="The most memory that one Redis gets.")] = _DEFAULT.redis_gb,
+    statement_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of events that come as xAPI statements.")
+    ] = _DEFAULT.statement_share,
+    statements_kept_days: Annotated[
+        float, typer.Option(min=0, help="How long they are kept: CAIRN_INGEST_STATEMENTS_KEPT_S.")
+    ] = _DEFAULT.statements_kept_days,
 ) -> None:
     """Print what installations need, as docs/deploy.md shows it.
 
@@ -297,6 +349,8 @@ def sizing(
         utilisation,
         redis_spare,
         redis_gb,
+        statement_share,
+        statements_kept_days,
     )
     try:
         found = measured(orjson.loads(bench.read_bytes()))

@@ -31,6 +31,8 @@ _CONNECTIONS = f"{_EXTENSIONS}.resource_monitors.downstream_connections.v3.Downs
 _MANAGER = f"{_EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _ADMIN = "admin"
 _REFUSED = "x-cairn-refused"
+_ENCODING = "x-cairn-encoding"
+_CHECKED = "checked"
 
 _TIMEOUT_S = 15
 _REQUEST_TIMEOUT_S = 60
@@ -40,10 +42,12 @@ _REQUEST_BYTES_MAX = 4 * 1024 * 1024
 _ANSWER_BYTES_MAX = 4 * _REQUEST_BYTES_MAX
 _DOCUMENT_BYTES_MAX = 1024 * 1024
 _CONNECTIONS_MAX = 2_000
+_COMPRESSED_BYTES_MIN = 1_024
 
 # What Envoy itself refuses, by HTTP status; any other one is UNAVAILABLE.
 _CODES = {
     400: "INVALID_ARGUMENT",
+    403: "INTERNAL",
     404: "NOT_FOUND",
     405: "UNIMPLEMENTED",
     408: "DEADLINE_EXCEEDED",
@@ -53,6 +57,7 @@ _CODES = {
     504: "DEADLINE_EXCEEDED",
 }
 _MESSAGES: dict[int | None, str] = {
+    403: "the gateway could not check the request, so no service got it: tell the operator, who finds why in its log",
     408: f"the request did not come within {_REQUEST_TIMEOUT_S} s: send the headers and the body together",
     413: f"body: has more than {_REQUEST_BYTES_MAX} bytes: send it in several requests",
     504: f"the answer took more than {_TIMEOUT_S} s: send the request again, or ask for less",
@@ -105,7 +110,15 @@ def gateway_config(gateway: Gateway, openapi: str) -> dict[str, Any]:
             "mappers": [_local_reply(status, code) for status, code in _CODES.items()]
             + [_local_reply(None, "UNAVAILABLE")]
         },
-        "http_filters": [_lua(), _transcoder(), _router()],
+        "http_filters": [
+            _compressor(),
+            _encoding_of_request(),
+            _decompressor(),
+            _lua(),
+            _only_checked(),
+            _transcoder(),
+            _router(),
+        ],
     }
     return {
         "admin": {"address": _address(gateway.admin)},
@@ -247,12 +260,62 @@ def _local_reply(status: int | None, code: str) -> dict[str, Any]:
         "filter": {
             "and_filter": {"filters": [{"status_code_filter": of_status}, {"header_filter": {"header": not_lua}}]}
         },
+        # Envoy calls it forbidden when nobody marked a request as checked.
+        **({"status_code": 500} if status == 403 else {}),
         "body_format_override": {
             "json_format": {
                 "error": {"code": code, "message": _MESSAGES.get(status, "%LOCAL_REPLY_BODY%")}
                 | ({"reason": _REASONS[status]} if status in _REASONS else {})
             },
             "content_type": "application/json",
+        },
+    }
+
+
+def _compressor() -> dict[str, Any]:
+    """Answers in JSON, for clients that accept gzip. No JSON lines: one would wait until enough others follow."""
+    return {
+        "name": "envoy.filters.http.compressor",
+        "typed_config": {
+            "@type": f"{_FILTERS}.compressor.v3.Compressor",
+            "compressor_library": {
+                "name": "gzip",
+                "typed_config": {
+                    "@type": f"{_EXTENSIONS}.compression.gzip.compressor.v3.Gzip",
+                    "compression_level": "BEST_SPEED",
+                },
+            },
+            "response_direction_config": {"common_config": {"min_content_length": _COMPRESSED_BYTES_MIN}},
+        },
+    }
+
+
+def _encoding_of_request() -> dict[str, Any]:
+    """Tells the Lua code what was compressed: of what is no gzip, the decompressor makes an empty body."""
+    mutation = {"append": _header(_ENCODING, "%REQ(content-encoding)%")}
+    return {
+        "name": "envoy.filters.http.header_mutation",
+        "typed_config": {
+            "@type": f"{_FILTERS}.header_mutation.v3.HeaderMutation",
+            "mutations": {"request_mutations": [{"remove": _ENCODING}, mutation]},
+        },
+    }
+
+
+def _decompressor() -> dict[str, Any]:
+    return {
+        "name": "envoy.filters.http.decompressor",
+        "typed_config": {
+            "@type": f"{_FILTERS}.decompressor.v3.Decompressor",
+            "decompressor_library": {
+                "name": "gzip",
+                "typed_config": {"@type": f"{_EXTENSIONS}.compression.gzip.decompressor.v3.Gzip"},
+            },
+            "request_direction_config": {"common_config": {"ignore_no_transform_header": True}},
+            # Services do not compress what they answer.
+            "response_direction_config": {
+                "common_config": {"enabled": {"default_value": False, "runtime_key": "none"}}
+            },
         },
     }
 
@@ -287,6 +350,20 @@ def _fields_table() -> str:
         for name, fields in sorted(found.items())
     )
     return "{\n  " + ",\n  ".join(tables) + ",\n}"
+
+
+def _only_checked() -> dict[str, Any]:
+    """Refuses what the Lua code did not mark: when a script fails, Envoy goes on without it."""
+    marked = {"filter": _LUA_FILTER, "path": [{"key": _CHECKED}], "value": {"bool_match": True}}
+    permission = {"sourced_metadata": {"metadata_matcher": marked, "metadata_source": "DYNAMIC"}}
+    policy = {"permissions": [permission], "principals": [{"any": True}]}
+    return {
+        "name": "envoy.filters.http.rbac",
+        "typed_config": {
+            "@type": f"{_FILTERS}.rbac.v3.RBAC",
+            "rules": {"action": "ALLOW", "policies": {_CHECKED: policy}},
+        },
+    }
 
 
 def _transcoder() -> dict[str, Any]:

@@ -10,6 +10,10 @@ local CODES = {
   [15] = 'DATA_LOSS', [16] = 'UNAUTHENTICATED',
 }
 local DEPTH_MAX = 64
+local NO_ENCODING = {field = 'Content-Encoding', description = 'is none that is known here: send gzip, or no encoding'}
+local NO_GZIP = {
+  field = 'Content-Encoding', description = 'is gzip, but the body is not: compress it, or leave the header out',
+}
 local ESCAPES = {['"'] = '\\"', ['\\'] = '\\\\'}
 local read
 
@@ -94,22 +98,43 @@ local function check(text, message, path)
   if at <= #text then no_json(at, 'the end') end
 end
 
+local function respond(handle, status, problem)
+  local field, description = quoted(problem.field), quoted(problem.description)
+  handle:headers():replace('x-cairn-refused', 'yes')
+  handle:respond(
+    {[':status'] = status, ['content-type'] = 'application/json'},
+    '{"error":{"code":"INVALID_ARGUMENT","message":' .. quoted(problem.field .. ': ' .. problem.description)
+      .. ',"field_violations":[{"field":' .. field .. ',"description":' .. description .. '}]}}'
+  )
+end
+
+local function is_encoded(encoding)
+  return encoding and encoding:lower() ~= 'identity'
+end
+
+-- A request that is not marked at the end reaches no service.
+local function mark_checked(handle)
+  handle:streamInfo():dynamicMetadata():set('envoy.filters.http.lua', 'checked', true)
+end
+
 function envoy_on_request(handle)
   handle:headers():remove('x-cairn-refused')
   -- What the handle gives is not to be used any more once the body was waited for.
   local message, path = handle:metadata():get('message'), handle:metadata():get('path')
-  local body = message and handle:body()
-  if not body or body:length() == 0 then return end
-  local fine, problem = pcall(check, body:getBytes(0, body:length()), message, path)
-  if fine then return end
+  if not message then return mark_checked(handle) end
+  local encoding, sent = handle:headers():get('content-encoding'), handle:headers():get('x-cairn-encoding')
+  handle:headers():remove('x-cairn-encoding')
+  if is_encoded(encoding) then return respond(handle, '415', NO_ENCODING) end
+  local body = handle:body()
+  local length = body and body:length() or 0
+  if length == 0 then
+    if is_encoded(sent) then return respond(handle, '400', NO_GZIP) end
+    return mark_checked(handle)
+  end
+  local fine, problem = pcall(check, body:getBytes(0, length), message, path)
+  if fine then return mark_checked(handle) end
   if type(problem) ~= 'table' then error(problem) end
-  local field, description = quoted(problem.field), quoted(problem.description)
-  handle:headers():replace('x-cairn-refused', 'yes')
-  handle:respond(
-    {[':status'] = '400', ['content-type'] = 'application/json'},
-    '{"error":{"code":"INVALID_ARGUMENT","message":' .. quoted(problem.field .. ': ' .. problem.description)
-      .. ',"field_violations":[{"field":' .. field .. ',"description":' .. description .. '}]}}'
-  )
+  respond(handle, '400', problem)
 end
 
 -- The members of an object in the transcoder's own JSON, each as its text.

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import folding, http, loading, serving, sizes, streams, subscriptions, throughput
+from tests.benchmarks import folding, http, loading, openedx, serving, sizes, streams, subscriptions, throughput
 from tests.benchmarks.rosters import RosterFigures
 
 
@@ -79,7 +79,14 @@ def _load(directory: Path, rows: int) -> dict[str, Any]:
 
 def _http(directory: Path, _rows: int) -> dict[str, Any]:
     measured = asdict(http.measure_http(directory))
-    return {"http": _rounded(measured) | {"ratio_to_grpc": round(measured["ratio_to_grpc"], 3)}}
+    ratios = {name: round(value, 3) for name, value in measured.items() if "ratio" in name or "ms_per" in name}
+    return {"http": _rounded(measured) | ratios, "rss_mb": {"gateway": round(measured["gateway_rss_mb"], 1)}}
+
+
+def _openedx(directory: Path, _rows: int) -> dict[str, Any]:
+    measured = asdict(openedx.measure_openedx(directory))
+    fine = {name: round(value, 3) for name, value in measured.items() if "ms_per" in name}
+    return {"openedx": _rounded(measured) | fine, "rss_mb": {"openedx": round(measured["reader_rss_mb"], 1)}}
 
 
 PARTS = {
@@ -97,7 +104,8 @@ PARTS = {
         "What learners with few and with many events leave in the log and in Redis",
         lambda directory, _rows: {"sizes": _rounded(asdict(sizes.measure_sizes(directory)))},
     ),
-    "http": Part("Events over HTTP, and the same events over gRPC", _http),
+    "http": Part("Events over HTTP and through the gateway, and the same events over gRPC", _http),
+    "openedx": Part(f"{openedx.MESSAGES:,} messages of Open edX's event bus", _openedx),
     "load": Part("A CSV into the log by `cairn ingest load`, and the same events over gRPC", _load),
 }
 
@@ -131,7 +139,7 @@ def bench(
                 continue
             console.print(f"[dim]{part.title} ...[/]")
             found = part.figures(Path(directory, name), rows)
-            # Two parts measure memory.
+            # Several parts measure memory.
             found["rss_mb"] = figures.get("rss_mb", {}) | found.get("rss_mb", {})
             figures |= found
             meter.run()

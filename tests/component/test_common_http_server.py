@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import socket
 import ssl
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -112,6 +113,17 @@ async def test_a_connection_serves_one_request_after_the_other(tmp_path):
         for body in (b"", b"1" * 999_999):
             status, _, text = await at.echo(connection, body)
             assert (status, text) == (200, f"riverbend {len(body)}".encode())
+
+
+async def test_a_short_answer_is_sent_at_once_although_its_head_is_not_confirmed_yet(tmp_path):
+    async with scene(tmp_path) as at:
+        connection = await at.connect()
+        await at.echo(connection)
+        server, _ = at.server._running
+        (served,) = server.server_state.connections
+        accepted = served.transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        connection[1].close()
 
 
 async def test_a_body_in_chunks_is_read_and_bounded(tmp_path):

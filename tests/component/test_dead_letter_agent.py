@@ -16,7 +16,7 @@ from services.recommender.application.ports.log import DeadLetter
 from services.recommender.entrypoints.dead_letter_agent import DeadLetterApp, run_dead_letter_agent
 from services.recommender.entrypoints.dead_letter_metrics import DeadLetterMetrics, TooManyLettersError
 from services.recommender.entrypoints.dead_letter_watch import DeadLetterWatch
-from services.recommender.wire.dead_letters import letter_headers
+from services.recommender.wire.dead_letters import headers_of_letter
 
 NOW_S = 1_000_000_000.0
 DEADLINE_S = 10.0
@@ -85,7 +85,7 @@ async def test_the_agent_counts_each_record_by_its_headers_and_key(metrics, regi
     async with app_of(metrics).count.test_context() as agent:
         for offset, (tenant, code) in enumerate([("north", "field"), ("south", "field"), ("north", "field")]):
             made = letter(offset, tenant=tenant, code=code)
-            headers = letter_headers(made, "log")
+            headers = headers_of_letter(made, "log")
             await agent.put(b"", key=made.key, partition=2, timestamp=NOW_S - 7_200, headers=headers)
     assert held(registry, reason="field", tenant="north", age="day") == 2
     assert held(registry, reason="field", tenant="south", age="day") == 1

@@ -347,12 +347,12 @@ def test_the_described_headers_are_those_of_the_envelope(document):
 
 def test_the_described_headers_of_dead_letters_are_those_the_worker_adds(document):
     from services.recommender.application.ports.log import DeadLetter
-    from services.recommender.wire.dead_letters import letter_headers
+    from services.recommender.wire.dead_letters import headers_of_letter
 
     letter = DeadLetter(
         partition=3, offset=7, key=None, value=b"", headers=[("ce_id", b"1")], code="undecodable", reason="cut short"
     )
-    written = letter_headers(letter, "cairn.learner-events")
+    written = headers_of_letter(letter, "cairn.learner-events")
     described = document["components"]["messages"]["DeadLetter"]["headers"]
     assert described["required"] == [name for name, _ in written[1:]]
     assert list(described["properties"]) == described["required"]

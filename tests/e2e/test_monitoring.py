@@ -18,9 +18,12 @@ pytestmark = pytest.mark.skipif(
 DEADLINE_S = 90.0
 # What a system that works does not show, and why.
 RIGHTLY_EMPTY = {
+    "cairn_openedx_messages_total": "there is no Open edX",
+    "cairn_openedx_events_total": "there is no Open edX",
     "cairn_fold_keys_missing_records": "no record has waited for its key",
     "cairn_certificate_expires_timestamp_seconds": "the processes use no TLS",
     'cairn_grpc_refused_calls_total{reason="slots"}': "there are fewer calls than slots",
+    'cairn_http_refused_requests_total{reason="slots"}': "there are fewer requests than slots",
     'cairn_server_requests_total{outcome="unavailable"}': "Redis answers",
     'cairn_ingest_refused_requests_total{reason=~"log_unavailable|log_overloaded|catalog_not_ready"}': "Kafka answers",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from contextlib import aclosing
 
 import orjson
 import pytest
@@ -11,6 +12,9 @@ from typer.testing import CliRunner
 
 from services.common.kafka.envelope import Position
 from services.common.kafka.topics import TopicDeclaration, ensure_topics
+from services.ingest.adapters.kafka.message_letters import KafkaMessageLetters
+from services.ingest.application.ports import FieldReason
+from services.ingest.application.take_message import Message
 from services.recommender.adapters.kafka.dead_letters import KafkaDeadLetters, KafkaLetterFile
 from services.recommender.application.ports.log import DeadLetter
 from services.recommender.cli.dead_letters import app
@@ -80,3 +84,28 @@ def test_the_commands_list_show_and_replay(fresh_kafka_broker, tmp_path):
     assert "offset 2: stays, value" in replayed.stdout
     assert [each["offset"] for each in orjson.loads(cairn("list", "--json").stdout)] == [2]
     assert len(orjson.loads(cairn("list", "--json", "--all").stdout)) == 2
+
+
+def test_the_commands_show_the_letters_of_open_edx_whose_topics_have_the_same_places(kafka_broker, topics, tmp_path):
+    _, name = topics
+    environment = {"CAIRN_KAFKA": kafka_broker.bootstrap_servers, "CAIRN_KAFKA_FETCH_WAIT_MS": "10"}
+
+    def cairn(*words: str):
+        return CliRunner().invoke(app, [*words, "--topic", name, "--env-file", str(tmp_path / "none")], env=environment)
+
+    async def write() -> None:
+        async with aclosing(KafkaMessageLetters(kafka_broker, name)) as letters:
+            for topic in ("analytics", "grades"):
+                await letters.write(Message(topic, 0, 7, None, topic.encode()), FieldReason("ce_type", "is missing"))
+
+    asyncio.run(write())
+    listed = orjson.loads(cairn("list", "--json").stdout)
+    assert [(each["topic"], each["offset"], each["reason"]) for each in listed] == [
+        ("analytics", 7, "ce_type is missing"),
+        ("grades", 7, "ce_type is missing"),
+    ]
+    ambiguous = cairn("show", "0", "7")
+    assert ambiguous.exit_code == 2
+    assert "--of: analytics, grades" in ambiguous.stderr
+    assert cairn("show", "0", "7", "--of", "grades", "--value", str(tmp_path / "value")).exit_code == 0
+    assert (tmp_path / "value").read_bytes() == b"grades"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import random
+import zlib
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import NamedTuple
@@ -69,7 +73,7 @@ def fakes():
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory, fakes):
+def upstream(fakes):
     with ThreadPoolExecutor(4) as pool:
         server = grpc.server(pool)
         ingest = ingest_pb2_grpc.IngestServiceServicer()
@@ -83,29 +87,34 @@ def gateway(tmp_path_factory, fakes):
         recommender_pb2_grpc.add_RecommendationServiceServicer_to_server(recommender, server)
         address = f"{LOOPBACK}:{server.add_insecure_port(f'{LOOPBACK}:0')}"
         server.start()
-        gateway = GatewayServer(
-            tmp_path_factory.mktemp("gateway"), dict.fromkeys(("ingest", "catalog", "server"), address)
-        )
-        gateway.start()
-        yield gateway
-        gateway.stop()
+        yield address
         server.stop(None)
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory, upstream):
+    gateway = GatewayServer(
+        tmp_path_factory.mktemp("gateway"), dict.fromkeys(("ingest", "catalog", "server"), upstream)
+    )
+    gateway.start()
+    yield gateway
+    gateway.stop()
+
+
+def send(gateway, method, path, body=None, **headers):
+    connection = HTTPConnection(gateway.address, timeout=20)
+    content = body if body is None or isinstance(body, bytes) else json.dumps(body)
+    connection.request(method, path, content, {"Authorization": "Bearer key"} | headers)
+    reply = connection.getresponse()
+    answer = Answer(reply.status, {name.lower(): value for name, value in reply.getheaders()}, reply.read())
+    connection.close()
+    return answer
 
 
 @pytest.fixture
 def call(gateway, fakes):
     fakes.__init__()
-
-    def send(method, path, body=None, **headers):
-        connection = HTTPConnection(gateway.address, timeout=20)
-        content = body if body is None or isinstance(body, bytes) else json.dumps(body)
-        connection.request(method, path, content, {"Authorization": "Bearer key"} | headers)
-        reply = connection.getresponse()
-        answer = Answer(reply.status, {name.lower(): value for name, value in reply.getheaders()}, reply.read())
-        connection.close()
-        return answer
-
-    return send
+    return partial(send, gateway)
 
 
 def test_a_request_reaches_its_rpc_with_path_query_body_and_key(call, fakes):
@@ -244,6 +253,79 @@ def test_only_json_is_taken_as_json_and_any_body_gets_an_answer(call, fakes, tex
 def test_a_body_nested_too_deeply_is_refused_and_the_gateway_lives(call):
     assert call("POST", "/v1/events:publish", b'{"events":' + b"[" * 200_000).status == 400
     assert call("GET", "/openapi.yaml").status == 200
+
+
+def test_a_body_in_gzip_is_checked_and_taken_like_a_plain_one(call, fakes):
+    fakes.reply = recommender_pb2.RecommendResponse()
+    path, coding = "/v1/learners/ada:recommend", {"Content-Encoding": "gzip", "Cache-Control": "no-transform"}
+    assert call("POST", path, gzip.compress(b'{"limit": 3}'), **coding).status == 200
+    assert fakes.requests == [recommender_pb2.RecommendRequest(learner_id="ada", limit=3)]
+    assert not any(name.startswith("x-cairn-") for name in fakes.metadata)
+    wrong = call("POST", path, gzip.compress(b'{"limt": 3}'), **coding)
+    assert (wrong.status, wrong.error["field_violations"][0]["field"]) == (400, "limt")
+    assert len(fakes.requests) == 1
+
+
+def test_a_body_that_is_said_to_be_in_no_encoding_is_plain_and_may_be_empty(call, fakes):
+    fakes.reply = recommender_pb2.RecommendResponse()
+    for body in (b"", b'{"limit": 3}'):
+        assert call("POST", "/v1/learners/ada:recommend", body, **{"Content-Encoding": "Identity"}).status == 200
+    assert [request.limit for request in fakes.requests] == [0, 3]
+
+
+@pytest.mark.parametrize(
+    ("body", "coding", "status", "field"),
+    [
+        (b'{"limit": 3}', "gzip", 400, "Content-Encoding"),
+        (gzip.compress(b'{"limit": 3}')[:15], "gzip", 400, "body"),
+        (gzip.compress(b'"%s"' % random.Random(0).randbytes(BYTES_MAX // 2).hex().encode(), 1), "gzip", 413, "body"),
+        (gzip.compress(b"[" + b" " * BYTES_MAX + b"]"), "gzip", 400, "body"),
+        (zlib.compress(b'{"limit": 3}'), "deflate", 415, "Content-Encoding"),
+        (gzip.compress(gzip.compress(b'{"limit": 3}')), "gzip, gzip", 415, "Content-Encoding"),
+    ],
+    ids=["not compressed", "cut short", "too large once it is decompressed", "a bomb", "another encoding", "twice"],
+)
+def test_a_body_that_cannot_be_decompressed_reaches_no_service(call, fakes, body, coding, status, field):
+    fakes.reply = recommender_pb2.RecommendResponse()
+    answer = call("POST", "/v1/learners/ada:recommend", body, **{"Content-Encoding": coding})
+    assert answer.status == status
+    assert [violation["field"] for violation in answer.error["field_violations"]] == [field]
+    assert fakes.requests == []
+
+
+def test_a_long_answer_is_compressed_for_a_client_that_accepts_gzip(call, fakes):
+    fakes.reply = recommender_pb2.RecommendResponse(learner_id="ada" * 1_000)
+    path = "/v1/learners/ada:recommend"
+    answer = call("POST", path, {}, **{"Accept-Encoding": "gzip"})
+    assert answer.headers["content-encoding"] == "gzip"
+    assert json.loads(gzip.decompress(answer.body)) == call("POST", path, {}).json == {"learner_id": "ada" * 1_000}
+
+
+def test_a_stream_is_not_compressed_as_its_lines_would_wait_for_each_other(call, fakes):
+    complete = recommender_pb2.SnapshotComplete(learners=2)
+    fakes.reply = [recommender_pb2.SubscribeResponse(snapshot_complete=complete)] * 100
+    answer = call("POST", "/v1/learners:subscribe", {"learner_ids": ["ada"]}, **{"Accept-Encoding": "gzip"})
+    assert "content-encoding" not in answer.headers
+    assert len(answer.body.splitlines()) == 100
+
+
+def test_a_request_that_the_code_failed_to_check_reaches_no_service(tmp_path, fakes, upstream, monkeypatch):
+    broken = tmp_path / "broken.lua"
+    broken.write_text("function envoy_on_request(handle) handle:body() error('broken') end", encoding="utf-8")
+    monkeypatch.setattr("deploy.envoy.config._LUA", broken)
+    fakes.__init__()
+    fakes.reply = recommender_pb2.RecommendResponse()
+    gateway = GatewayServer(tmp_path, dict.fromkeys(("ingest", "catalog", "server"), upstream))
+    gateway.start()
+    try:
+        for method, path in (("POST", "/v1/learners/ada:recommend"), ("GET", "/v1/skills/a")):
+            answer = send(gateway, method, path, None if method == "GET" else {})
+            assert (answer.status, answer.error["code"]) == (500, "INTERNAL")
+            assert answer.error["message"].startswith("the gateway could not check the request")
+        assert fakes.requests == []
+        assert 'envoy_http_lua_errors{envoy_http_conn_manager_prefix="rest"} 2' in gateway.metrics()
+    finally:
+        gateway.stop()
 
 
 def test_an_unknown_path_and_another_method_are_refused_as_ingest_refuses_them(call):

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import json
 import os
 import subprocess
 import sys
 import uuid
 
 import aiokafka
-import fastavro
 import pytest
 
 from deploy.processes import LOOPBACK, Child, Command, free_port
@@ -28,34 +25,7 @@ from services.recommender.adapters.kafka.dead_letters import KafkaLetterFile
 from tests.adapters.memory_publisher import MemoryPublisher
 from tests.integration.test_ingest_kafka import records_of
 from tests.integration.test_ingest_process import SERVING, Ingest
-
-_TYPE = "org.openedx.analytics.tracking.event.emitted.v1"
-_HEADERS = [("ce_type", _TYPE.encode()), ("ce_source", b"/openedx/lms/web"), ("content-type", b"application/avro")]
-_SCHEMA = {
-    "name": "CloudEvent",
-    "type": "record",
-    "fields": [
-        {
-            "name": "tracking_log",
-            "type": {
-                "name": "TrackingLogData",
-                "type": "record",
-                "fields": [{"name": name, "type": "string"} for name in ("name", "timestamp", "data", "context")],
-            },
-        }
-    ],
-}
-
-
-def answer(learner: int, *, name: str = "problem_check", item: str = "p1", registry: bool = False) -> bytes:
-    payload = {"problem_id": item, "grade": 1, "max_grade": 1, "success": "correct", "attempts": 1}
-    context = {"user_id": learner, "username": f"name{learner}", "event_source": "server"}
-    event = {"name": name, "timestamp": "2026-03-04T09:15:00+00:00"}
-    texts = {"data": json.dumps(payload), "context": json.dumps(context)}
-    value = io.BytesIO(b"\x00\x00\x00\x00\x07" if registry else b"")
-    value.seek(0, io.SEEK_END)
-    fastavro.schemaless_writer(value, _SCHEMA, {"tracking_log": event | texts})
-    return value.getvalue()
+from tests.openedx_messages import HEADERS, answer
 
 
 @pytest.fixture
@@ -65,7 +35,7 @@ def topics(kafka_broker):
     return bus, letters
 
 
-async def send(connection, topic, values, headers=_HEADERS):
+async def send(connection, topic, values, headers=HEADERS):
     async with aiokafka.AIOKafkaProducer(**aiokafka_options(connection)) as producer:
         for value in values:
             await producer.send_and_wait(topic, value, partition=0, headers=headers)
@@ -122,7 +92,7 @@ async def test_what_is_not_taken_is_kept_unchanged_with_the_reason(kafka_broker,
         (2, answer(2, item="bad"), "assessment.item"),
         (3, b"{}", "ce_type"),
     ]
-    assert letters[0].headers == tuple(_HEADERS)
+    assert letters[0].headers == tuple(HEADERS)
     assert publisher.learners == ["2", "3"]
 
 

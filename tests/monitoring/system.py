@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 
 import grpc
@@ -55,6 +57,7 @@ class Traffic:
     def __init__(self, stack: Stack, closing: ExitStack) -> None:
         """Args: the `stack`, and what ends with it: `closing` ends the traffic first."""
         self._kafka = stack.kafka
+        self._environment = stack.environment
         self._metadata = (("authorization", f"Bearer {stack.api_key}"),)
         self._numbers = itertools.count()
         channels = {name: closing.enter_context(grpc.insecure_channel(stack.address(name))) for name in _STUBS}
@@ -74,6 +77,7 @@ class Traffic:
         everybody = [f"learner-{number}" for number in range(_LEARNERS)]
         for learner in everybody[numbers[0] % _LEARNERS :][:4]:
             self._ask("Recommend", recommender_pb2.RecommendRequest(learner_id=learner))
+        self._post("CAIRN_TARGET_REST", "/v1/learners/learner-0:recommend", b"{}")
         self._ask("GetLearner", recommender_pb2.GetLearnerRequest(learner_id="learner-0"))
         self._ask("RecommendBatch", recommender_pb2.RecommendBatchRequest(learner_ids=everybody[:10]))
         if mistakes:
@@ -87,6 +91,9 @@ class Traffic:
         self._publish([repeated, conflicting, invalid])
         too_many = ingest_pb2.PublishEventsRequest(events=[ingest_pb2.EventSubmission()] * (_EVENTS_MAX + 1))
         stranger = (("authorization", "Bearer nobody"),)
+        # To ingest an event that is none, and to the gateway an unknown field.
+        self._post("CAIRN_TARGET_INGEST_HTTP", "/v1/events:batch", b"[")
+        self._post("CAIRN_TARGET_REST", "/v1/learners/learner-0:recommend", b'{"limt": 3}')
         for request, metadata in ((too_many, self._metadata), (ingest_pb2.PublishEventsRequest(), stranger)):
             with suppress(grpc.RpcError):
                 self._ingest.PublishEvents(request, metadata=metadata, timeout=20)
@@ -99,6 +106,16 @@ class Traffic:
     def _publish(self, events: list[ingest_pb2.EventSubmission]) -> None:
         request = ingest_pb2.PublishEventsRequest(events=events)
         self._ingest.PublishEvents(request, metadata=self._metadata, timeout=30)
+
+    def _post(self, target: str, path: str, body: bytes) -> None:
+        address = self._environment.get(target)
+        # There may be no Envoy for this machine.
+        if address is None:
+            return
+        connection = HTTPConnection(address, timeout=20)
+        connection.request("POST", path, body, dict(self._metadata) | {"Content-Type": "application/json"})
+        connection.getresponse().read()
+        connection.close()
 
     def _ask(self, method: str, request: object) -> None:
         getattr(self._server, method)(request, metadata=self._metadata, timeout=30)
@@ -128,11 +145,20 @@ def monitored_system(directory: Path) -> Iterator[System]:
             if "CAIRN_METRICS_PORT" in child.command.environment
         }
         ports["lag"] = free_port()
+        if "gateway" in children:
+            ports["gateway"] = _gateway_metrics_port(children["gateway"])
         closing.callback(_lag_exporter(directory, stack, ports["lag"]).stop)
         prometheus = Prometheus(directory / "prometheus", ports)
         closing.callback(prometheus.stop)
         prometheus.start()
         yield System(prometheus, Traffic(stack, closing), children["worker"])
+
+
+def _gateway_metrics_port(gateway: Child) -> int:
+    arguments = gateway.command.arguments
+    config = json.loads(Path(arguments[arguments.index("--config-path") + 1]).read_text(encoding="utf-8"))
+    (listener,) = (each for each in config["static_resources"]["listeners"] if each["name"] == "metrics")
+    return int(listener["address"]["socket_address"]["port_value"])
 
 
 def _lag_exporter(directory: Path, stack: Stack, port: int) -> Child:

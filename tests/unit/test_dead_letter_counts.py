@@ -6,7 +6,7 @@ from services.common.kafka.envelope import Position
 from services.recommender.application.operations.dead_letter_counts import DeadLetterCounts
 from services.recommender.application.operations.dead_letters import FiledLetter
 from services.recommender.application.ports.log import DeadLetter
-from services.recommender.wire.dead_letters import letter_headers, note_headers, read_letter
+from services.recommender.wire.dead_letters import headers_of_letter, note_headers, read_letter
 
 KEY = b"north/LEARNER"
 NOW_S = 1_000_000_000.0
@@ -82,7 +82,7 @@ def test_partitions_that_others_count_are_forgotten_and_counted_from_the_start_w
 
 def test_a_letter_reads_back_as_it_was_written_whatever_headers_the_record_had():
     written = DeadLetter(2, 71, b"north/L", b"v", (("ce_id", b"1"), ("cairn-dlt-code", b"forged")), "value", "broken")
-    read = read_letter(b"north/L", b"v", letter_headers(written, "log"))
+    read = read_letter(b"north/L", b"v", headers_of_letter(written, "log"))
     assert (read.letter.code, read.letter.reason, read.origin) == ("value", "broken", Position(2, 71))
     assert read.letter.headers == (("ce_id", b"1"),)
     assert read.replayed_to is None

@@ -13,6 +13,9 @@ from deploy.sizing import BENCH, Assumptions, Measured, measured, size, sizing
 
 FOUND = Measured(
     publish_cpu_s=0.002,
+    statement_cpu_s=0.004,
+    gateway_cpu_s=0.001,
+    openedx_events_per_s=100,
     fold_cpu_s=0.001,
     redis_cpu_s=0.0001,
     list_cpu_s=0.01,
@@ -23,6 +26,7 @@ FOUND = Measured(
     key_bytes=100,
     state_bytes={10: 1_000, 110: 11_000},
     recent_bytes={10: 100, 110: 100},
+    statement_bytes=500,
     memory_mb={"worker": 1.0},
 )
 # A day's events in one hour: 3,600 learners with an event a day are one event a second.
@@ -35,6 +39,8 @@ ASSUMED = Assumptions(
     utilisation=0.5,
     redis_spare=2,
     redis_gb=1_000,
+    statement_share=0,
+    statements_kept_days=2,
 )
 
 
@@ -54,6 +60,24 @@ def test_a_number_of_learners_needs_what_their_peak_hour_and_their_log_take():
     assert found.rebuild_s == pytest.approx(3_600_000 * 60 * 0.001 / 2)
     assert found.replay_s == pytest.approx(3_600_000 * 60 * 0.0005)
     assert found.restore_s == pytest.approx(3_600_000 * 6_000 * 0.5 * 1e-8)
+
+
+def test_statements_take_more_of_ingest_and_stay_in_redis_for_a_while():
+    found = size(3_600_000, FOUND, replace(ASSUMED, statement_share=0.5))
+    assert found.ingest_cores == pytest.approx(1_000 * 0.003 / 0.5)
+    # Half an event a learner and day, for two days.
+    assert found.redis_statement_bytes == pytest.approx(3_600_000 * 500 * 2)
+    assert found.redis_bytes == pytest.approx(3_600_000 * (6_000 + 100 + 500) * 2)
+    assert found.redis_bytes_while_replaying == pytest.approx(3_600_000 * (12_000 + 100 + 500) * 2)
+    # 36 million learners take 907 GB with them while a second epoch is built, and 871 GB without.
+    assert size(36_000_000, FOUND, replace(ASSUMED, redis_gb=900)).installations == 1
+    assert size(36_000_000, FOUND, replace(ASSUMED, redis_gb=900, statement_share=0.5)).installations == 2
+
+
+def test_the_gateway_and_the_readers_of_open_edx_carry_all_that_may_come_through_them():
+    found = size(3_600_000, FOUND, ASSUMED)
+    assert found.gateway_cores == pytest.approx((1_000 + 500) * 0.001 / 0.5)
+    assert found.openedx_readers == 20
 
 
 def test_learners_beyond_one_redis_are_divided_among_installations():

@@ -179,7 +179,7 @@ def _stated(record: Skill | Resource | SkillTag) -> dict[str, Any]:
 
 def _read(path: Path, line_model: type[_SkillLine | _ResourceLine]) -> FileContents[Record]:
     contents: FileContents[Record] = FileContents([], [], [])
-    with _opened(path) as stream:
+    with opened(path) as stream:
         for number, raw in _numbered_lines(stream):
             if raw is None:
                 reason = f"is longer than {_LINE_BYTES_MAX:,} bytes; put one record on each line"
@@ -199,7 +199,12 @@ def _read(path: Path, line_model: type[_SkillLine | _ResourceLine]) -> FileConte
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """The content of a file, plain or gzip, without the compression.
+
+    Raises:
+        FileUnreadableError: when it cannot be opened or, while it is read, is damaged.
+    """
     try:
         with path.open("rb") as plain:
             magic = plain.read(len(_GZIP_MAGIC))

@@ -24,6 +24,21 @@ class FileUnusableError(ValueError):
     """A file cannot be read in its stated format; the message says why and what to do."""
 
 
+UNREADABLE = (OSError, EOFError, zlib.error)
+"""What reading a file raises, whose compressed content may be damaged: `unusable` words it."""
+
+
+def unusable(path: Path, error: Exception, after: str = "") -> FileUnusableError:
+    """Why a file cannot be read, or not further; `after` is the last place that could, such as `line 7`."""
+    if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
+        return FileUnusableError(f"{path} cannot be read: {error.strerror or error}")
+    if not after:
+        return FileUnusableError(f"{path} is damaged ({error}): fetch it again")
+    return FileUnusableError(
+        f"{path} is damaged after {after} ({error}): fetch it again; it is safe to load what is before that twice"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One line of a file.
@@ -63,13 +78,8 @@ def lines_of(path: Path, observe_bytes: ObserveBytes = lambda _: None) -> Iterat
                     raw = raw.removeprefix(_BYTE_ORDER_MARK)
                 yield Line(number, raw.rstrip(b"\r\n"), too_long)
             observe_bytes(stored.tell())
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise FileUnusableError(
-            f"{path} is damaged after line {number} ({error}): fetch it again; it is safe to load the "
-            "rows before that line twice"
-        ) from error
-    except OSError as error:
-        raise FileUnusableError(f"{path} cannot be read: {error.strerror or error}") from error
+    except UNREADABLE as error:
+        raise unusable(path, error, f"line {number}") from error
 
 
 @contextmanager

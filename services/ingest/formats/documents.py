@@ -6,16 +6,14 @@ before each object, as tracking logs have; gzip-compressed or not. Every element
 
 from __future__ import annotations
 
-import gzip
 import re
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import orjson
 
-from services.common.tables.lines import FileUnusableError, ObserveBytes, opened
+from services.common.tables.lines import UNREADABLE, ObserveBytes, opened, unusable
 from services.ingest.application.ports import FieldReason
 
 DOCUMENT_BYTES_MAX = 16_000_000
@@ -57,13 +55,8 @@ def documents_of(
             for document in _Documents(stored, content, observe_bytes).read():
                 number += 1
                 yield number, document
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise FileUnusableError(
-            f"{path} is damaged after document {number} ({error}): fetch it again; it is safe to load the documents "
-            "before that one twice"
-        ) from error
-    except OSError as error:
-        raise FileUnusableError(f"{path} cannot be read: {error.strerror or error}") from error
+    except UNREADABLE as error:
+        raise unusable(path, error, f"document {number}") from error
 
 
 class _Documents:

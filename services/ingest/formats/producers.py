@@ -9,14 +9,27 @@ import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from services.common.repeated_keys import load_yaml
 from services.common.tables import FileUnusableError
 
 _FOLDER = Path(__file__).parents[1] / "sources"
+
+
+def _checked(value: tuple[str, ...]) -> tuple[str, ...]:
+    for pattern in value:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is not a regular expression ({error}): correct it") from error
+    return value
+
+
+Expressions = Annotated[tuple[str, ...], AfterValidator(_checked)]
+"""Regular expressions, each of which can be compiled."""
 
 
 class ProducerProfile(BaseModel):
@@ -28,17 +41,7 @@ class ProducerProfile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    recognised_by: tuple[str, ...] = ()
-
-    @field_validator("recognised_by")
-    @classmethod
-    def _expressions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for pattern in value:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"{pattern!r} is not a regular expression ({error}): correct it") from error
-        return value
+    recognised_by: Expressions = ()
 
     def recognises(self, extensions: Iterable[str]) -> bool:
         """Whether one of the extensions is the producer's."""

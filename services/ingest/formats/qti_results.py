@@ -6,16 +6,14 @@ own normalMaximum gives. Namespaces make no difference, nor does the spelling of
 
 from __future__ import annotations
 
-import gzip
 import math
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from services.common.tables.lines import FileUnusableError, ObserveBytes, opened
+from services.common.tables.lines import UNREADABLE, FileUnusableError, ObserveBytes, opened, unusable
 from services.common.xml_documents import XmlUnusableError, root_of
 from services.ingest.application.ports import FieldReason, FileRow, LeftOutRow, Row, UnreadableRow
 from services.ingest.domain.kinds.assessment import Assessment, Grain
@@ -82,10 +80,8 @@ def read_qti_results(path: Path, source: str = "", observe_bytes: ObserveBytes =
     except XmlUnusableError as error:
         yield UnreadableRow(1, (FieldReason("", str(error)),), "")
         return
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise FileUnusableError(f"{path} is damaged ({error}): fetch it again") from error
-    except OSError as error:
-        raise FileUnusableError(f"{path} cannot be read: {error.strerror or error}") from error
+    except UNREADABLE as error:
+        raise unusable(path, error) from error
     yield from rows_of(root, source, 1)
 
 

@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.common.tables import FileUnusableError, Layout, ObserveBytes, open_table
 from services.common.tables.sources import FileKind, source_of
@@ -22,6 +22,7 @@ from services.ingest.application.ports import FileRow
 from services.ingest.formats.event_documents import read_event_documents
 from services.ingest.formats.mapping import read_table
 from services.ingest.formats.mapping.model import FileMapping, load_mapping, read_yaml, with_default_zone
+from services.ingest.formats.producers import Expressions
 from services.ingest.formats.sequences import SequenceLayout, read_sequences
 
 FOLDER = Path(str(files("services.ingest"))) / "sources"
@@ -74,20 +75,10 @@ class Source(BaseModel):
     title: str = Field(min_length=1)
     documentation: str = Field(pattern="^https?://")
     seen: str = Field(min_length=1)
-    recognised_by: tuple[str, ...]
+    recognised_by: Expressions
     sequences: SequenceLayout | None = None
     format: Literal["", "xapi", "caliper", "openedx"] = ""
     samples: Samples = Samples()
-
-    @field_validator("recognised_by")
-    @classmethod
-    def _expressions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for pattern in value:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"{pattern!r} is not a regular expression ({error}): correct it") from error
-        return value
 
     @property
     def name(self) -> str:

@@ -20,9 +20,9 @@ from services.recommender.bootstrap.keys import learner_keys
 from services.recommender.entrypoints.revalidation import problem_of
 
 
-def letter_file(environment_file: Path) -> KafkaLetterFile:
-    """The dead letters, as commands use them. Raises SettingsError."""
-    return KafkaLetterFile(bundle_settings(environment_file).connection)
+def letter_file(environment_file: Path, topic: str) -> KafkaLetterFile:
+    """The dead letters on a topic, as commands use them. Raises SettingsError."""
+    return KafkaLetterFile(bundle_settings(environment_file).connection, topic=topic)
 
 
 async def corrections_pending(

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from services.common.command_line import BAD_INPUT, FAILED, fail
-from services.common.kafka.envelope import Position
+from services.common.kafka.envelope import LEARNER_EVENTS_DLT, Position
 from services.recommender.application.operations.dead_letters import (
     FiledLetter,
     LetterMissingError,
@@ -31,6 +31,13 @@ _T = TypeVar("_T")
 
 _EnvironmentFile = Annotated[
     Path, typer.Option("--env-file", help="Addresses for what the environment does not name; `make up` leaves it.")
+]
+
+_Topic = Annotated[
+    str,
+    typer.Option(
+        "--topic", help="Topic of the letters; on Open edX's Kafka (CAIRN_KAFKA), that of the reader of its event bus."
+    ),
 ]
 
 app = typer.Typer(no_args_is_help=True, help="Look at records that could not be applied, and try them again.")
@@ -50,20 +57,22 @@ def list_letters(
     limit: Annotated[int, typer.Option(min=1, help="Show at most this many.")] = 50,
     everything: Annotated[bool, typer.Option("--all", help="Those that were replayed too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, without a limit.")] = False,
+    topic: _Topic = LEARNER_EVENTS_DLT,
     environment_file: _EnvironmentFile = Path(".local/env"),
 ) -> None:
     """Show records that could not be applied: where they were in the log, and why."""
-    found = [filed for filed in _letters(environment_file) if everything or filed.replayed_to is None]
+    found = [filed for filed in _letters(environment_file, topic) if everything or filed.replayed_to is None]
     if as_json:
         typer.echo(orjson.dumps([_as_json(filed) for filed in found], option=orjson.OPT_INDENT_2).decode())
         return
     table = Table(title=f"Dead letters: {len(found):,}", title_justify="left")
-    for heading in ("partition", "offset", "bytes", "reason"):
-        table.add_column(heading, justify="left" if heading == "reason" else "right", overflow="fold")
+    for heading in ("topic", "partition", "offset", "bytes", "reason"):
+        table.add_column(heading, justify="left" if heading in {"topic", "reason"} else "right", overflow="fold")
     for filed in found[:limit]:
         letter = filed.letter
         replayed = "" if filed.replayed_to is None else f" (replayed to {_place(filed.replayed_to)})"
         table.add_row(
+            Text(filed.topic),
             str(letter.partition),
             str(letter.offset),
             str(len(letter.value or b"")),
@@ -84,13 +93,16 @@ def show_letter(
     offset: _Offset,
     *,
     value: Annotated[Path | None, typer.Option(help="Write the original bytes to this file.")] = None,
+    of: Annotated[str, typer.Option(help="The topic it was on, where several have letters of that place.")] = "",
+    topic: _Topic = LEARNER_EVENTS_DLT,
     environment_file: _EnvironmentFile = Path(".local/env"),
 ) -> None:
     """Show one record that could not be applied: its key, its headers, its first bytes, and why."""
-    filed = _run(lambda: find_letter(letter_file(environment_file), Position(partition, offset)))
+    filed = _run(lambda: find_letter(letter_file(environment_file, topic), Position(partition, offset), of))
     letter = filed.letter
     console = Console(highlight=False)
     facts = Table.grid(padding=(0, 2))
+    facts.add_row("topic", Text(filed.topic))
     facts.add_row("place", _place(filed.origin))
     facts.add_row("reason", Text(f"{letter.code}: {letter.reason}"))
     facts.add_row("replayed to", "-" if filed.replayed_to is None else _place(filed.replayed_to))
@@ -149,13 +161,14 @@ def _what_became(outcome: LetterOutcome, *, dry_run: bool) -> str:
     return "can be applied" if dry_run or outcome.position is None else f"replayed to {_place(outcome.position)}"
 
 
-def _letters(environment_file: Path) -> list[FiledLetter]:
-    return list(_run(lambda: letter_file(environment_file).letters()))
+def _letters(environment_file: Path, topic: str) -> list[FiledLetter]:
+    return list(_run(lambda: letter_file(environment_file, topic).letters()))
 
 
 def _as_json(filed: FiledLetter) -> dict[str, object]:
     letter, replayed = filed.letter, filed.replayed_to
     return {
+        "topic": filed.topic,
         "partition": letter.partition,
         "offset": letter.offset,
         "code": letter.code,

@@ -5,31 +5,26 @@ The note that a letter was replayed is a record of its own: no value, where the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
+from services.common.kafka.dead_letters import PREFIX, Origin, letter_headers, origin_headers
 from services.common.kafka.envelope import Position
 from services.recommender.application.operations.dead_letters import FiledLetter
 from services.recommender.application.ports.log import DeadLetter
 
-_PREFIX = "cairn-dlt-"
 _REPLAYED_TO = "replayed-to"
 
 
-def letter_headers(letter: DeadLetter, origin: str) -> list[tuple[str, bytes]]:
-    """The headers of a dead letter; `origin` is the topic that the record was on."""
-    return [
-        *letter.headers,
-        (f"{_PREFIX}code", letter.code.encode()),
-        (f"{_PREFIX}reason", letter.reason.encode(errors="replace")),
-        *_origin_headers(letter, origin),
-    ]
+def headers_of_letter(letter: DeadLetter, topic: str) -> list[tuple[str, bytes]]:
+    """The headers of a dead letter; `topic` is the one that the record was on."""
+    return letter_headers(letter.headers, letter.code, letter.reason, _origin(letter, topic))
 
 
-def note_headers(letter: DeadLetter, origin: str, position: Position) -> list[tuple[str, bytes]]:
-    """The headers of the note that a letter was replayed; `position` is where the record now is on `origin`."""
+def note_headers(letter: DeadLetter, topic: str, position: Position) -> list[tuple[str, bytes]]:
+    """The headers of the note that a letter was replayed; `position` is where the record now is on `topic`."""
     return [
-        *_origin_headers(letter, origin),
-        (f"{_PREFIX}{_REPLAYED_TO}", b"%d/%d" % (position.partition, position.offset)),
+        *origin_headers(_origin(letter, topic)),
+        (f"{PREFIX}{_REPLAYED_TO}", b"%d/%d" % (position.partition, position.offset)),
     ]
 
 
@@ -39,25 +34,22 @@ def read_letter(key: bytes | None, value: bytes | None, headers: Sequence[tuple[
     Where a header is missing or malformed, the origin's partition and offset are -1 and the texts empty.
     """
     # A record may carry headers of the same names. Ours come last and win.
-    ours = {name.removeprefix(_PREFIX): content for name, content in headers if name.startswith(_PREFIX)}
+    ours = {name.removeprefix(PREFIX): content for name, content in headers if name.startswith(PREFIX)}
     letter = DeadLetter(
         partition=_number(ours.get("partition")),
         offset=_number(ours.get("offset")),
         key=key,
         value=value,
-        headers=tuple((name, content) for name, content in headers if not name.startswith(_PREFIX)),
+        headers=tuple((name, content) for name, content in headers if not name.startswith(PREFIX)),
         code=ours.get("code", b"").decode(errors="replace"),
         reason=ours.get("reason", b"").decode(errors="replace"),
     )
-    return FiledLetter(letter, _position(ours.get(_REPLAYED_TO)))
+    topic = ours.get("topic", b"").decode(errors="replace")
+    return FiledLetter(letter, _position(ours.get(_REPLAYED_TO)), topic)
 
 
-def _origin_headers(letter: DeadLetter, origin: str) -> Iterable[tuple[str, bytes]]:
-    return (
-        (f"{_PREFIX}topic", origin.encode()),
-        (f"{_PREFIX}partition", b"%d" % letter.partition),
-        (f"{_PREFIX}offset", b"%d" % letter.offset),
-    )
+def _origin(letter: DeadLetter, topic: str) -> Origin:
+    return Origin(topic, letter.partition, letter.offset)
 
 
 def _position(content: bytes | None) -> Position | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 import aiokafka
 from aiokafka.errors import KafkaError
@@ -17,68 +17,33 @@ from services.common.kafka.connection import (
     topic_end_offsets,
     topic_span,
 )
+from services.common.kafka.dead_letters import LARGEST_BYTES, Letter, LetterProducer
 from services.common.kafka.envelope import LEARNER_EVENTS, LEARNER_EVENTS_DLT, Position
 from services.common.kafka.partitioner import partition_of
 from services.recommender.application.operations.dead_letter_counts import DeadLetterCounts
 from services.recommender.application.operations.dead_letters import FiledLetter
 from services.recommender.application.ports.log import DeadLetter
-from services.recommender.wire.dead_letters import letter_headers, note_headers, read_letter
-
-_LARGEST_BYTES = 2 * 1024 * 1024
+from services.recommender.wire.dead_letters import headers_of_letter, note_headers, read_letter
 
 
 class KafkaDeadLetters:
-    """Appends to the dead-letter topic; implements DeadLetters.
-
-    The producer is not idempotent: the topic may hold a letter twice, with the same topic, partition and offset of
-    origin.
-    """
+    """Appends to the dead-letter topic; implements DeadLetters. It may hold a letter twice, of the same origin."""
 
     def __init__(
         self, connection: KafkaConnection, *, origin: str = LEARNER_EVENTS, topic: str = LEARNER_EVENTS_DLT
     ) -> None:
-        self._connection = connection
         self._origin = origin
-        self._topic = topic
-        self._producer: aiokafka.AIOKafkaProducer | None = None
+        self._producer = LetterProducer(connection, topic)
 
     async def write(self, letters: Sequence[DeadLetter]) -> None:
-        """Return once every letter is confirmed by all in-sync replicas.
-
-        Raises:
-            BrokerUnavailableError: when one is not.
-        """
-        try:
-            producer = await self._started()
-            confirmations = [
-                await producer.send(self._topic, letter.value, letter.key, headers=letter_headers(letter, self._origin))
-                for letter in letters
-            ]
-            await asyncio.gather(*confirmations)
-        except KafkaError as error:
-            raise BrokerUnavailableError(
-                f"{len(letters)} dead letters could not be written to {self._topic}: {error!r}; nothing was skipped; "
-                "see whether the brokers are up and in sync"
-            ) from error
+        """See DeadLetters."""
+        await self._producer.write(
+            [Letter(letter.key, letter.value, headers_of_letter(letter, self._origin)) for letter in letters]
+        )
 
     async def close(self) -> None:
         """Stop the producer."""
-        if self._producer is not None:
-            await self._producer.stop()
-            self._producer = None
-
-    async def _started(self) -> aiokafka.AIOKafkaProducer:
-        if self._producer is None:
-            producer = aiokafka.AIOKafkaProducer(
-                acks="all", max_request_size=_LARGEST_BYTES, **aiokafka_options(self._connection)
-            )
-            try:
-                await producer.start()
-            except BaseException:
-                await producer.stop()
-                raise
-            self._producer = producer
-        return self._producer
+        await self._producer.aclose()
 
 
 class KafkaLetterFile:
@@ -112,16 +77,17 @@ class KafkaLetterFile:
             BrokerUnavailableError: when the cluster cannot be reached, or stops answering.
             TopicMissingError: when the topic does not exist.
         """
-        letters: dict[Position, DeadLetter] = {}
-        replayed: dict[Position, Position] = {}
+        letters: dict[tuple[Position, str], FiledLetter] = {}
+        replayed: dict[tuple[Position, str], Position] = {}
         async with aclosing(self._records()) as records:
             async for record in records:
                 filed = read_letter(record.key, record.value, record.headers)
+                origin = (filed.origin, filed.topic)
                 if filed.replayed_to is None:
-                    letters.setdefault(filed.origin, filed.letter)
+                    letters.setdefault(origin, filed)
                 else:
-                    replayed[filed.origin] = filed.replayed_to
-        return [FiledLetter(letter, replayed.get(origin)) for origin, letter in sorted(letters.items())]
+                    replayed[origin] = filed.replayed_to
+        return [replace(letters[origin], replayed_to=replayed.get(origin)) for origin in sorted(letters)]
 
     async def count(self) -> DeadLetterCounts:
         """The letters there are now, counted.
@@ -170,7 +136,7 @@ class KafkaLetterFile:
         partition: int | None,
     ) -> Position:
         producer = aiokafka.AIOKafkaProducer(
-            acks="all", max_request_size=_LARGEST_BYTES, **aiokafka_options(self._connection)
+            acks="all", max_request_size=LARGEST_BYTES, **aiokafka_options(self._connection)
         )
         try:
             await producer.start()

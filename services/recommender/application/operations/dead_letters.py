@@ -21,14 +21,16 @@ class FiledLetter:
     Attributes:
         letter: the record as it was in the log, and why it could not be applied.
         replayed_to: where it was written to the log again; None: nowhere.
+        topic: the topic that it was on.
     """
 
     letter: DeadLetter
     replayed_to: Position | None = None
+    topic: str = ""
 
     @property
     def origin(self) -> Position:
-        """Where it was in the log."""
+        """Where it was on its topic."""
         return Position(self.letter.partition, self.letter.offset)
 
 
@@ -36,7 +38,7 @@ class LetterFile(Protocol):
     """Where dead letters are kept. Every call may raise ConnectionError."""
 
     async def letters(self) -> Sequence[FiledLetter]:
-        """Every letter there is now, each place of origin once, in the order of the places."""
+        """Every letter there is now, each place of a topic once, in the order of the places."""
         ...
 
     async def append_to_log(self, letter: DeadLetter) -> Position:
@@ -97,16 +99,22 @@ class ReplayDeadLetters:
         return LetterOutcome(filed, position)
 
 
-async def find_letter(file: LetterFile, origin: Position) -> FiledLetter:
+async def find_letter(file: LetterFile, origin: Position, topic: str = "") -> FiledLetter:
     """The letter of a place of origin.
 
+    Args:
+        file: the letters.
+        origin: the place.
+        topic: the topic that the record was on; empty: whichever there is.
+
     Raises:
-        LetterMissingError: when there is none.
+        LetterMissingError: when there is none, or there are some of several topics.
     """
-    for filed in await file.letters():
-        if filed.origin == origin:
-            return filed
-    raise LetterMissingError(
-        f"there is no dead letter of partition {origin.partition}, offset {origin.offset}; list them with: "
-        "cairn dlt list --all"
-    )
+    found = [filed for filed in await file.letters() if filed.origin == origin and topic in {"", filed.topic}]
+    place = f"partition {origin.partition}, offset {origin.offset}" + (f" of {topic}" if topic else "")
+    if not found:
+        raise LetterMissingError(f"there is no dead letter of {place}; list them with: cairn dlt list --all")
+    if len(found) > 1:
+        topics = ", ".join(filed.topic for filed in found)
+        raise LetterMissingError(f"there are dead letters of {place} from several topics; name one with --of: {topics}")
+    return found[0]
