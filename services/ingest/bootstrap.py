@@ -152,7 +152,7 @@ def http_routes(adapters: IngestAdapters, publish: PublishEvents, admission: Adm
     def charge(tenant: str, events: int) -> None:
         admission.charge(tenant, POLICY, events)
 
-    publisher = HttpPublisher(publish, adapters.clock, charge)
+    publisher = HttpPublisher(publish, charge)
     return [
         *event_routes(publisher),
         *xapi_routes(publisher, adapters.statements, adapters.clock),
