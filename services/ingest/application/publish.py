@@ -49,7 +49,7 @@ class EventOutcome:
         outcome: new, a duplicate, rejected, a conflict or a revision.
         event_id: the given or derived id; empty for a rejected event without one.
         position: of the event, or of the first of its copies in the batch; None when nothing was written.
-        freshness_token: requests a state that includes it; empty when nothing was written.
+        freshness_token: requests a state that includes it; empty when nothing was written, or none was wanted.
         problems: what is wrong, or differs; empty unless rejected or a conflict.
         learner: the learner's pseudonym; empty when nothing was written.
         older: whether an assessment of the learner that is later was written before it.
@@ -108,8 +108,11 @@ class PendingBatch:
         self._confirmation = confirmation
         self._token_of = token_of
 
-    async def outcomes(self) -> list[EventOutcome]:
+    async def outcomes(self, *, tokens: bool = True) -> list[EventOutcome]:
         """One outcome per submission, in the order given, once the log has confirmed every event.
+
+        Args:
+            tokens: whether they have freshness tokens.
 
         Raises:
             LogUnavailableError: when it did not; nothing is acknowledged.
@@ -117,16 +120,17 @@ class PendingBatch:
         # Shielded: what is on its way is settled even when nobody waits for it any more.
         positions = [] if self._confirmation is None else await asyncio.shield(self._confirmation)
         return [
-            entry if isinstance(entry, EventOutcome) else self._outcome(entry, positions) for entry in self._decided
+            entry if isinstance(entry, EventOutcome) else self._outcome(entry, positions, tokens=tokens)
+            for entry in self._decided
         ]
 
-    def _outcome(self, written: _Written, positions: Sequence[Position]) -> EventOutcome:
+    def _outcome(self, written: _Written, positions: Sequence[Position], *, tokens: bool) -> EventOutcome:
         event, position = self._accepted[written.index], positions[written.index]
         return EventOutcome(
             written.outcome,
             event.event_id,
             position,
-            self._token_of(position),
+            self._token_of(position) if tokens else "",
             learner=event.learner,
             older=written.older,
             without_skills=written.outcome is Outcome.ACCEPTED and event.body.without_skills,

@@ -55,7 +55,7 @@ class HttpPublisher:
 
         Returns:
             One outcome per row, in the order given: a row that cannot be read is rejected; None for one that its reader
-            left out.
+            left out. With `all_or_nothing`, they have no freshness tokens.
 
         Raises:
             RequestRefusedError: when nothing is acknowledged: there are too many rows, the log or the catalog is
@@ -69,7 +69,8 @@ class HttpPublisher:
             if all_or_nothing:
                 _check_all(rows, checked, paths or [""] * len(rows))
             self._charge(tenant.name, len(rows))
-            published = iter(await self._publish_all(tenant, checked))
+            # What is taken as a whole is answered as a whole, without a token for each event.
+            published = iter(await self._publish_all(tenant, checked, tokens=not all_or_nothing))
         except REFUSALS as error:
             reason, status = refusal_of(error, SEND_AGAIN)
             REFUSED.labels(reason).inc()
@@ -79,7 +80,7 @@ class HttpPublisher:
         LEFT_OUT.inc(outcomes.count(None))
         return outcomes
 
-    async def _publish_all(self, tenant: Tenant, checked: Sequence[Checked]) -> list[EventOutcome]:
+    async def _publish_all(self, tenant: Tenant, checked: Sequence[Checked], *, tokens: bool) -> list[EventOutcome]:
         # One after the other, so that they keep their order; all of them before the log confirms the first.
         batches = [
             await self._publish.begin_checked(tenant, checked[begin : begin + EVENTS_MAX])
@@ -87,7 +88,7 @@ class HttpPublisher:
         ]
         pauses, outcomes = Pauses(), list[EventOutcome]()
         for batch in batches:
-            outcomes += await batch.outcomes()
+            outcomes += await batch.outcomes(tokens=tokens)
             await pauses.when_due()
         return outcomes
 
