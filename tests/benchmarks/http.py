@@ -83,15 +83,16 @@ class HttpFigures:
 
     @property
     def reached(self) -> bool:
-        """Whether HTTP is fast enough."""
-        return self.http_events_per_s >= EVENTS_PER_S_MIN and self.ratio_to_grpc >= RATIO_MIN
+        """Whether both forms over HTTP are fast enough."""
+        slower_per_s = min(self.http_events_per_s, self.xapi_events_per_s)
+        return slower_per_s >= EVENTS_PER_S_MIN and min(self.ratio_to_grpc, self.xapi_ratio_to_grpc) >= RATIO_MIN
 
     def verdict(self) -> str:
         """What was to be reached, in one line."""
         return (
-            f"http: {'pass' if self.reached else 'FAIL'}: {self.http_events_per_s:,.0f} events/s in requests of "
-            f"{_BATCH} (at least {EVENTS_PER_S_MIN:,}), {self.ratio_to_grpc:.3f} of the rate of gRPC (at least "
-            f"{RATIO_MIN:g}); xAPI statements: {self.xapi_events_per_s:,.0f}/s, {self.xapi_ratio_to_grpc:.3f} of gRPC; "
+            f"http: {'pass' if self.reached else 'FAIL'}: in requests of {_BATCH}, {self.http_events_per_s:,.0f} "
+            f"events/s as JSON and {self.xapi_events_per_s:,.0f} xAPI statements/s (at least {EVENTS_PER_S_MIN:,}), "
+            f"{self.ratio_to_grpc:.3f} and {self.xapi_ratio_to_grpc:.3f} of the rate of gRPC (at least {RATIO_MIN:g}); "
             f"through the gateway: {self.gateway_events_per_s:,.0f}/s, {self.gateway_ratio_to_grpc:.3f} of gRPC"
         )
 

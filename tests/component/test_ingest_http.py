@@ -363,9 +363,7 @@ async def test_an_open_route_needs_no_key_and_answers_head(tmp_path):
 async def test_rows_that_a_reader_leaves_out_are_counted_and_not_answered(tmp_path):
     service = HttpIngest(tmp_path)
     counted = REGISTRY.get_sample_value("cairn_ingest_left_out_events_total")
-    publisher = HttpPublisher(
-        PublishEvents(service.log, service.recent, service.tags, lambda: NOW), lambda: NOW, lambda *_: None
-    )
+    publisher = HttpPublisher(PublishEvents(service.log, service.recent, service.tags, lambda: NOW), lambda *_: None)
     assert await publisher(service.tenants.get("riverbend"), [LeftOutRow(1, "navigation")]) == [None]
     assert REGISTRY.get_sample_value("cairn_ingest_left_out_events_total") == counted + 1
 

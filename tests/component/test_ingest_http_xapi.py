@@ -409,6 +409,15 @@ async def test_statements_are_taken_without_what_is_kept_but_voiding_and_asking_
         assert int(answer.headers["retry-after"]) > 0
 
 
+async def test_the_tenant_that_sends_statements_is_none_of_their_learners(service):
+    await post(service, answered(FIRST))
+    await post(service, answered(SECOND, authority=ADMIN))
+    tenant = service.tenants.get("riverbend")
+    ada, admin = map(tenant.pseudonym, (ADA["mbox"], "http://lms.example.com|admin"))
+    learners = {kept.statement_id: set(kept.learners) for kept in service.statements.kept.values()}
+    assert learners == {FIRST: {ada}, SECOND: {ada, admin}}
+
+
 async def test_an_erased_learner_leaves_no_statement(service):
     await post(service, [answered(FIRST), answered(SECOND, actor={"mbox": "mailto:ben@example.com"})])
     tenant = service.tenants.get("riverbend")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+import redis.asyncio
+import redis.exceptions
 
 from deploy.kafka.certificates import Authority
 from services.common.redis_pool import connection_pool, shown
@@ -86,3 +88,23 @@ def test_a_url_that_names_no_redis_is_refused(url, said):
 )
 def test_what_is_shown_of_a_url_holds_no_secret(url, text):
     assert shown(url) == text
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("CONFIG GET", "save"),
+        ("SET", "né", b"\0\r\n\xff", "EX", 60),
+        ("ZADD", b"key", 1.5, "a", -1e300, memoryview(b"b"), 0.1, bytearray(b"c")),
+        ("EVALSHA", "f" * 40, 1, "key", b"x" * 70_000, "", *range(500)),
+    ],
+)
+def test_commands_are_packed_as_by_redis_py(command):
+    connection = connection_pool("redis://one", protocol=2).make_connection()
+    assert b"".join(connection.pack_command(*command)) == b"".join(redis.asyncio.Connection().pack_command(*command))
+
+
+def test_what_no_command_may_hold_is_refused():
+    connection = connection_pool("redis://one", protocol=2).make_connection()
+    with pytest.raises(redis.exceptions.DataError):
+        connection.pack_command("SET", "key", None)

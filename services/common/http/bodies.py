@@ -105,7 +105,7 @@ def json_of(body: bytes, field: str = "body") -> object:
     check_values(body, field)
     try:
         document: object = msgspec.json.decode(body)
-        key = repeated_key(body)
+        key = repeated_key(body, document)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise no_json(error, field) from error
     if key is not None:

@@ -49,7 +49,7 @@ class EventOutcome:
         outcome: new, a duplicate, rejected, a conflict or a revision.
         event_id: the given or derived id; empty for a rejected event without one.
         position: of the event, or of the first of its copies in the batch; None when nothing was written.
-        freshness_token: requests a state that includes it; empty when nothing was written.
+        freshness_token: requests a state that includes it; empty when nothing was written, or none was wanted.
         problems: what is wrong, or differs; empty unless rejected or a conflict.
         learner: the learner's pseudonym; empty when nothing was written.
         older: whether an assessment of the learner that is later was written before it.
@@ -69,7 +69,7 @@ class EventOutcome:
 
 
 @dataclass(frozen=True, slots=True)
-class _Checked:
+class CheckedEvent:
     """An event without problems, and what it says."""
 
     event: AcceptedEvent
@@ -85,6 +85,9 @@ class _Written:
     older: bool = False
     compared: bool = True
 
+
+Checked = EventOutcome | CheckedEvent
+"""A submission that was checked: the event for the log, or the outcome of one that is rejected."""
 
 _Decision = EventOutcome | _Written
 
@@ -105,8 +108,11 @@ class PendingBatch:
         self._confirmation = confirmation
         self._token_of = token_of
 
-    async def outcomes(self) -> list[EventOutcome]:
+    async def outcomes(self, *, tokens: bool = True) -> list[EventOutcome]:
         """One outcome per submission, in the order given, once the log has confirmed every event.
+
+        Args:
+            tokens: whether they have freshness tokens.
 
         Raises:
             LogUnavailableError: when it did not; nothing is acknowledged.
@@ -114,16 +120,17 @@ class PendingBatch:
         # Shielded: what is on its way is settled even when nobody waits for it any more.
         positions = [] if self._confirmation is None else await asyncio.shield(self._confirmation)
         return [
-            entry if isinstance(entry, EventOutcome) else self._outcome(entry, positions) for entry in self._decided
+            entry if isinstance(entry, EventOutcome) else self._outcome(entry, positions, tokens=tokens)
+            for entry in self._decided
         ]
 
-    def _outcome(self, written: _Written, positions: Sequence[Position]) -> EventOutcome:
+    def _outcome(self, written: _Written, positions: Sequence[Position], *, tokens: bool) -> EventOutcome:
         event, position = self._accepted[written.index], positions[written.index]
         return EventOutcome(
             written.outcome,
             event.event_id,
             position,
-            self._token_of(position),
+            self._token_of(position) if tokens else "",
             learner=event.learner,
             older=written.older,
             without_skills=written.outcome is Outcome.ACCEPTED and event.body.without_skills,
@@ -174,15 +181,36 @@ class PublishEvents:
             LogOverloadedError: when the log has no room for the batch now.
         """
         check_batch_size(len(submissions))
+        return await self.begin_checked(tenant, await self.check(tenant, submissions), wait_for_room=wait_for_room)
+
+    async def check(self, tenant: Tenant, submissions: Sequence[Submission]) -> list[Checked]:
+        """Check events, and stamp those without problems.
+
+        Args:
+            tenant: whose events they are.
+            submissions: the events, however many.
+
+        Returns:
+            For each, the event for the log; or its outcome, when it is rejected.
+
+        Raises:
+            CatalogNotReadyError: before the catalog was read completely.
+        """
         if not self._tags.ready:
             raise CatalogNotReadyError("the catalog is still being read, and skills cannot be stamped before its end")
         received_at = instant_of(self._clock())
-        checked: list[EventOutcome | _Checked] = []
-        pauses = Pauses()
+        checked, pauses = list[Checked](), Pauses()
         for submission in submissions:
             checked.append(self._check(tenant, submission, received_at))
             await pauses.when_due()
-        learners = [LearnerKey(each.event.tenant, each.event.learner) for each in checked if isinstance(each, _Checked)]
+        return checked
+
+    async def begin_checked(
+        self, tenant: Tenant, checked: Sequence[Checked], *, wait_for_room: bool = False
+    ) -> PendingBatch:
+        """As `begin`, for events that `check` returned, at most 500."""
+        events = [each.event for each in checked if isinstance(each, CheckedEvent)]
+        learners = [LearnerKey(event.tenant, event.learner) for event in events]
         token_of = partial(self._token, tenant)
         if not learners:
             return PendingBatch([each for each in checked if isinstance(each, EventOutcome)], (), None, token_of)
@@ -202,12 +230,12 @@ class PublishEvents:
         confirmed.add_done_callback(lambda done: done.cancelled() or done.exception())
         return PendingBatch(decided, accepted, confirmed, token_of)
 
-    def _check(self, tenant: Tenant, sent: Submission, received_at: Instant) -> EventOutcome | _Checked:
+    def _check(self, tenant: Tenant, sent: Submission, received_at: Instant) -> Checked:
         submission = sent.normalised()
         problems = problems_of(submission, received_at)
         if problems:
             return EventOutcome(Outcome.REJECTED, submission.event_id, problems=tuple(problems))
-        return _Checked(self._accept(tenant, submission, sent, received_at), content_of(submission))
+        return CheckedEvent(self._accept(tenant, submission, sent, received_at), content_of(submission))
 
     def _accept(self, tenant: Tenant, submission: Submission, sent: Submission, received_at: Instant) -> AcceptedEvent:
         if submission.body is None:
@@ -240,9 +268,7 @@ class PublishEvents:
         return encode(Freshness(self._log.identity.topic_id, position), tenant.secret)
 
 
-def _decided(
-    checked: Sequence[EventOutcome | _Checked], comparison: Comparison, accepted: list[AcceptedEvent]
-) -> Iterator[_Decision]:
+def _decided(checked: Sequence[Checked], comparison: Comparison, accepted: list[AcceptedEvent]) -> Iterator[_Decision]:
     """What is decided about each event; those to be written are added to `accepted`."""
     first_with: dict[tuple[EventIdentity, bytes], int] = {}
     for each in checked:

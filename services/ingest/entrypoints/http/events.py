@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import msgspec
 from google.protobuf import json_format
+from google.protobuf.message import Message
 from starlette.responses import Response
 
 from services.common.http.bodies import check_values, no_json, without_mark
@@ -39,9 +41,18 @@ def event_routes(publish: HttpPublisher) -> list[Route]:
             rows.append(row_of(event, number))
             await pauses.when_due()
         outcomes = [outcome for outcome in await publish(admitted.tenant, rows) if outcome is not None]
-        return json_response(json_format.MessageToDict(response_of(outcomes), preserving_proto_field_name=True))
+        response, results = response_of(outcomes), list[dict[str, Any]]()
+        for result in response.results:
+            results.append(_json_of(result))
+            await pauses.when_due()
+        del response.results[:]
+        return json_response(_json_of(response) | {"results": results})
 
     return [Route(PATH, ("POST",), handle, POLICY)]
+
+
+def _json_of(message: Message) -> dict[str, Any]:
+    return json_format.MessageToDict(message, preserving_proto_field_name=True)
 
 
 def _events_of(admitted: Admitted) -> list[bytes]:

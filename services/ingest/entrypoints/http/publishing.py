@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
 
 from services.common.auth.tenant import Tenant
 from services.common.http.refusals import RequestRefusedError, invalid_request
 from services.common.rpc.statuses import FieldViolation
+from services.common.turns import Pauses
 from services.ingest.application.ports import FileRow, LeftOutRow, Row, UnreadableRow
-from services.ingest.application.publish import EVENTS_MAX, EventOutcome, PublishEvents, instant_of
+from services.ingest.application.publish import EVENTS_MAX, Checked, EventOutcome, PublishEvents
 from services.ingest.domain.problems import Problem, ProblemKind
 from services.ingest.domain.repeats import Outcome
-from services.ingest.domain.submission import Submission
-from services.ingest.domain.validation import problems_of
 from services.ingest.entrypoints.refusals import LEFT_OUT, REFUSALS, REFUSED, SEND_AGAIN, count, refusal_of
 
 POLICY = "cairn.v1.IngestService/PublishEvents"
@@ -39,12 +37,9 @@ def check_rows(rows: int) -> None:
 class HttpPublisher:
     """Publishes the events of a request in their order, in as many batches as they need."""
 
-    def __init__(
-        self, publish: PublishEvents, clock: Callable[[], datetime], charge: Callable[[str, int], None]
-    ) -> None:
-        """Args: the use case; the clock, aware; and `charge`, which counts a tenant's events for the rate limit."""
+    def __init__(self, publish: PublishEvents, charge: Callable[[str, int], None]) -> None:
+        """Args: the use case, and `charge`, which counts a tenant's events for the rate limit."""
         self._publish = publish
-        self._clock = clock
         self._charge = charge
 
     async def __call__(
@@ -60,7 +55,7 @@ class HttpPublisher:
 
         Returns:
             One outcome per row, in the order given: a row that cannot be read is rejected; None for one that its reader
-            left out.
+            left out. With `all_or_nothing`, they have no freshness tokens.
 
         Raises:
             RequestRefusedError: when nothing is acknowledged: there are too many rows, the log or the catalog is
@@ -68,42 +63,48 @@ class HttpPublisher:
         """
         if rows:
             check_rows(len(rows))
-        if all_or_nothing:
-            self._check_all(rows, paths or [""] * len(rows))
-        self._charge(tenant.name, len(rows))
-        published = iter(await self._publish_all(tenant, [row.submission for row in rows if isinstance(row, Row)]))
+        submissions = [row.submission for row in rows if isinstance(row, Row)]
+        try:
+            checked = await self._publish.check(tenant, submissions) if submissions else []
+            if all_or_nothing:
+                _check_all(rows, checked, paths or [""] * len(rows))
+            self._charge(tenant.name, len(rows))
+            # What is taken as a whole is answered as a whole, without a token for each event.
+            published = iter(await self._publish_all(tenant, checked, tokens=not all_or_nothing))
+        except REFUSALS as error:
+            reason, status = refusal_of(error, SEND_AGAIN)
+            REFUSED.labels(reason).inc()
+            raise RequestRefusedError(status, reason=reason) from error
         outcomes = [_unpublished(row) or next(published) if not isinstance(row, LeftOutRow) else None for row in rows]
         count([outcome for outcome in outcomes if outcome is not None])
         LEFT_OUT.inc(outcomes.count(None))
         return outcomes
 
-    async def _publish_all(self, tenant: Tenant, submissions: Sequence[Submission]) -> list[EventOutcome]:
-        try:
-            # One after the other, so that they keep their order; all of them before the log confirms the first.
-            batches = [
-                await self._publish.begin(tenant, submissions[begin : begin + EVENTS_MAX])
-                for begin in range(0, len(submissions), EVENTS_MAX)
-            ]
-            return [outcome for batch in batches for outcome in await batch.outcomes()]
-        except REFUSALS as error:
-            reason, status = refusal_of(error, SEND_AGAIN)
-            REFUSED.labels(reason).inc()
-            raise RequestRefusedError(status, reason=reason) from error
+    async def _publish_all(self, tenant: Tenant, checked: Sequence[Checked], *, tokens: bool) -> list[EventOutcome]:
+        # One after the other, so that they keep their order; all of them before the log confirms the first.
+        batches = [
+            await self._publish.begin_checked(tenant, checked[begin : begin + EVENTS_MAX])
+            for begin in range(0, len(checked), EVENTS_MAX)
+        ]
+        pauses, outcomes = Pauses(), list[EventOutcome]()
+        for batch in batches:
+            outcomes += await batch.outcomes(tokens=tokens)
+            await pauses.when_due()
+        return outcomes
 
-    def _check_all(self, rows: Sequence[FileRow], paths: Sequence[str]) -> None:
-        now = instant_of(self._clock())
-        violations = []
-        for row, path in zip(rows, paths, strict=True):
-            if isinstance(row, UnreadableRow):
-                violations += [FieldViolation(problem.field, problem.reason) for problem in row.problems]
-            elif isinstance(row, Row):
-                problems = problems_of(row.submission.normalised(), now)
-                violations += [
-                    FieldViolation(f"{path}{row.name_of(problem.field)}", problem.reason) for problem in problems
-                ]
-        if violations:
-            REFUSED.labels("invalid").inc()
-            raise invalid_request(violations)
+
+def _check_all(rows: Sequence[FileRow], checked: Sequence[Checked], paths: Sequence[str]) -> None:
+    """Raise RequestRefusedError when a row is no event, or an event with problems."""
+    violations, events = list[FieldViolation](), iter(checked)
+    for row, path in zip(rows, paths, strict=True):
+        if isinstance(row, UnreadableRow):
+            violations += [FieldViolation(problem.field, problem.reason) for problem in row.problems]
+        elif isinstance(row, Row) and isinstance(event := next(events), EventOutcome):
+            named = ((row.name_of(problem.field), problem.reason) for problem in event.problems)
+            violations += [FieldViolation(f"{path}{name}", reason) for name, reason in named]
+    if violations:
+        REFUSED.labels("invalid").inc()
+        raise invalid_request(violations)
 
 
 def _unpublished(row: Row | UnreadableRow) -> EventOutcome | None:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from google.rpc import code_pb2
@@ -21,15 +21,16 @@ from services.common.auth.tenant import Tenant
 from services.common.http.refusals import RequestRefusedError, invalid_request, json_response
 from services.common.http.routes import Admitted, OpenRoute, Route
 from services.common.rpc.statuses import FieldViolation, already_exists, ended, not_found, unavailable
+from services.common.turns import Pauses
 from services.ingest.application.ports import FileRow, LeftOutRow, Row, UnreadableRow
 from services.ingest.application.statements import KeptStatement, Known, StatementStore, StatementsUnavailableError
 from services.ingest.domain.kinds.correction import Correction, Void
 from services.ingest.domain.repeats import Outcome
 from services.ingest.entrypoints.http.publishing import POLICY, HttpPublisher, check_rows
 from services.ingest.entrypoints.http.xapi_bodies import check_attachments, document_of
-from services.ingest.formats.xapi import rows_of
 from services.ingest.formats.xapi.kept import answer_of, digest_of, without_names
 from services.ingest.formats.xapi.meaning import GROUP, learner_of
+from services.ingest.formats.xapi.reader import Read, read, together
 from services.ingest.formats.xapi.statements import IDENTIFIERS
 from services.ingest.formats.xapi.texts import VOIDED
 from services.ingest.formats.xapi.texts import uuid as uuid_check
@@ -53,33 +54,24 @@ _RETRY_AFTER_S = 5.0
 _UNKEPT = "send integers of at most 64 bits, and extensions that are nested less than 200 deep"
 
 
-@dataclass(frozen=True, slots=True)
-class _Taken:
+class _Taken(NamedTuple):
     """A valid statement of a request.
 
     Attributes:
         statement: it.
+        statement_id: its id, in lower case; empty: it has none yet.
         digest: of what cannot change in it.
+        voids: the id of the statement that it voids; empty: none.
         row: what it is for the log.
         path: its place in a batch, as in `[3].`; empty: it is the only one.
     """
 
     statement: dict[str, Any]
+    statement_id: str
     digest: bytes
+    voids: str
     row: FileRow
     path: str
-
-    @property
-    def statement_id(self) -> str:
-        """Its id, in lower case."""
-        statement_id: str = self.statement["id"]
-        return statement_id.lower()
-
-    @property
-    def voids(self) -> str:
-        """The id of the statement that it voids; empty: none."""
-        target: str = self.statement["object"]["id"] if self.statement["verb"]["id"] == VOIDED else ""
-        return target.lower()
 
 
 def xapi_routes(
@@ -137,7 +129,7 @@ class _Statements:
         if not sent:
             raise invalid_request([FieldViolation("body", "is an empty array: send at least one statement")])
         check_rows(len(sent))
-        taken = self._checked(sent, version, admitted.tenant)
+        taken = await self._checked(sent, version, admitted.tenant)
         check_attachments([each.statement for each in taken], parts)
         await self._take(admitted, taken, version)
         return json_response([each.statement["id"] for each in taken])
@@ -154,7 +146,7 @@ class _Statements:
             raise invalid_request([FieldViolation("body", "is an array: PUT one statement, or POST several")])
         if isinstance(document, dict) and str(document.setdefault("id", statement_id)).lower() != statement_id.lower():
             raise invalid_request([FieldViolation("id", "is not the statementId of the query: send the same, or none")])
-        taken = self._checked([document], version, admitted.tenant)
+        taken = await self._checked([document], version, admitted.tenant)
         check_attachments([each.statement for each in taken], parts)
         await self._take(admitted, taken, version)
         return Response(status_code=204)
@@ -188,12 +180,14 @@ class _Statements:
         headers = {"Last-Modified": format_datetime(stored, usegmt=True)}
         return Response(known.statement.content, headers=headers, media_type="application/json")
 
-    def _checked(self, sent: Sequence[object], version: str, tenant: Tenant) -> list[_Taken]:
+    async def _checked(self, sent: Sequence[object], version: str, tenant: Tenant) -> list[_Taken]:
         """The statements of a request, each with an id, once all of them are valid."""
+        pauses, found = Pauses(), list[Read]()
+        for number, statement in enumerate(sent, start=1):
+            found.append(read(statement, SOURCE, number, version))
+            await pauses.when_due()
         taken, violations, seen = list[_Taken](), list[FieldViolation](), dict[str, int]()
-        for number, (statement, row) in enumerate(
-            zip(sent, rows_of(list(sent), SOURCE, 1, version=version), strict=True)
-        ):
+        for number, (statement, row) in enumerate(zip(sent, together(found), strict=True)):
             prefix = f"[{number}]" if len(sent) > 1 else ""
             if isinstance(row, UnreadableRow) or not isinstance(statement, dict):
                 problems = row.problems if isinstance(row, UnreadableRow) else ()
@@ -207,12 +201,17 @@ class _Statements:
                 seen[given] = number
             try:
                 orjson.dumps(statement)
-                taken.append(_Taken(statement, digest_of(statement), row, f"{prefix}." if prefix else ""))
+                taken.append(
+                    _Taken(
+                        statement, given, digest_of(statement), _voids(statement), row, f"{prefix}." if prefix else ""
+                    )
+                )
             except (orjson.JSONEncodeError, RecursionError) as error:
                 violations.append(_violation(prefix, "", f"cannot be kept: {_UNKEPT} ({error})"))
+            await pauses.when_due()
         if violations:
             raise invalid_request(violations)
-        return [each if "id" in each.statement else self._with_id(each, tenant, seen) for each in taken]
+        return [each if each.statement_id else self._with_id(each, tenant, seen) for each in taken]
 
     def _with_id(self, taken: _Taken, tenant: Tenant, seen: dict[str, int]) -> _Taken:
         """With an id: the same when it is sent again, where the statement's time tells it from others."""
@@ -226,7 +225,8 @@ class _Statements:
         row = taken.row
         if isinstance(row, Row):
             row = replace(row, submission=replace(row.submission, event_id=statement_id))
-        return replace(taken, statement={"id": statement_id, **taken.statement}, row=row)
+        statement = {"id": statement_id, **taken.statement}
+        return taken._replace(statement=statement, statement_id=statement_id.lower(), row=row)
 
     async def _take(self, admitted: Admitted, taken: Sequence[_Taken], version: str) -> None:
         """Publish what is new in statements, and keep them.
@@ -260,10 +260,10 @@ class _Statements:
         }
         # A statement without a version is of the first.
         default = "2.0.0" if version == "2.0" else "1.0.0"
-        kept = []
+        pauses, kept = Pauses(), list[KeptStatement]()
         for each in new:
             people = set[str]()
-            content = orjson.dumps(without_names(answer_of(each.statement, stored, authority, default), people))
+            content = orjson.dumps(answer_of(without_names(each.statement, people), stored, authority, default))
             kept.append(
                 KeptStatement(
                     each.statement_id,
@@ -273,6 +273,7 @@ class _Statements:
                     each.voids,
                 )
             )
+            await pauses.when_due()
         try:
             await self._kept.add(tenant, kept)
         except StatementsUnavailableError as error:
@@ -286,6 +287,12 @@ class _Statements:
             if needed:
                 raise _unavailable(error) from error
             return [Known() for _ in ids]
+
+
+def _voids(statement: dict[str, Any]) -> str:
+    """The id of the statement that a valid one voids; empty: none."""
+    target: str = statement["object"]["id"] if statement["verb"]["id"] == VOIDED else ""
+    return target.lower()
 
 
 def _is_new(taken: _Taken, known: Known) -> bool:

@@ -156,7 +156,7 @@ def answer_of(statement: dict[str, Any], stored: str, authority: dict[str, Any],
         authority: who sent it, where the statement does not say.
         version: of the statement, where it does not say.
     """
-    answer = {"timestamp": stored, "authority": authority, "version": version} | statement | {"stored": stored}
+    answer = {"timestamp": stored, "authority": authority, "version": version, **statement, "stored": stored}
     if answer["object"].get("objectType") == "SubStatement":
         answer["object"] = _with_lists(answer["object"])
     return _with_lists(answer)

@@ -6,8 +6,7 @@ a table.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from services.ingest.domain.kinds.assessment import Assessment, Grain
 from services.ingest.domain.kinds.correction import Correction, Void
@@ -62,8 +61,7 @@ class _LeftOutError(Exception):
     """A statement means nothing that counts; the reason is the message."""
 
 
-@dataclass(frozen=True)
-class Meaning:
+class Meaning(NamedTuple):
     """What a statement means.
 
     Attributes:
@@ -75,7 +73,7 @@ class Meaning:
 
     submission: Submission | None = None
     reason: str = ""
-    parts_of: frozenset[str] = field(default=frozenset())
+    parts_of: frozenset[str] = frozenset()
     sums_up: str = ""
 
 
@@ -177,7 +175,7 @@ def _submission(statement: dict[str, Any], learner: str, source: str, body: Subm
 def _outcome(result: dict[str, Any], verb: str) -> bool | Score | None:
     """Whether the learner was right, or the points: `scaled` counts only where there is no scale."""
     score = result.get("score", {})
-    raw, low, high, scaled = (score.get(name) for name in ("raw", "min", "max", "scaled"))
+    raw, low, high, scaled = score.get("raw"), score.get("min"), score.get("max"), score.get("scaled")
     if raw is not None and high is not None:
         if high <= (low or 0):
             raise _LeftOutError(UNGRADED)

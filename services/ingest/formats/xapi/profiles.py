@@ -7,7 +7,7 @@ as the specification says.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ class Profile(ProducerProfile):
     statuses: frozenset[str] = frozenset()
     attempt: str = ""
 
-    @property
+    @cached_property
     def tolerance(self) -> Tolerance:
         """What its statements may be besides what the specification allows."""
         return Tolerance(self.activity_types, self.interaction_types, self.any_activity_id)

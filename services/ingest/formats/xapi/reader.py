@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,11 @@ from services.ingest.formats.xapi.paths import path_of
 from services.ingest.formats.xapi.profiles import Profile, profile_of
 from services.ingest.formats.xapi.statements import problems_of
 from services.ingest.formats.xapi.texts import shown
+
+Read = tuple[FileRow, Meaning]
+"""What a statement is, and what it means."""
+
+_NOTHING = Meaning()
 
 
 def rows_of(
@@ -29,18 +34,20 @@ def rows_of(
         profile: of their producer; None: that which each statement's extensions name, if any.
     """
     statements = statements_of(document)
-    if len(statements) == 1:
-        row, _ = _read(statements[0], source, number, version, profile)
-        yield row
-        return
-    read = [_read(statement, source, number + index, version, profile) for index, statement in enumerate(statements)]
+    return together(
+        [read(statement, source, number + index, version, profile) for index, statement in enumerate(statements)]
+    )
+
+
+def together(statements: Sequence[Read]) -> Iterator[FileRow]:
+    """What statements of one document are: a score that sums up answers of the same learner among them is left out."""
     answered = {
         (meaning.submission.learner_id, activity)
-        for _, meaning in read
+        for _, meaning in statements
         if meaning.submission is not None
         for activity in meaning.parts_of
     }
-    for row, meaning in read:
+    for row, meaning in statements:
         event = meaning.submission
         if event is not None and meaning.sums_up and (event.learner_id, meaning.sums_up) in answered:
             yield LeftOutRow(row.line, SUMS_UP)
@@ -56,16 +63,15 @@ def statements_of(document: object) -> list[Any]:
     return document if isinstance(document, list) else [document]
 
 
-def _read(
-    statement: object, source: str, number: int, version: str, profile: Profile | None
-) -> tuple[FileRow, Meaning]:
+def read(statement: object, source: str, number: int, version: str = "", profile: Profile | None = None) -> Read:
+    """What one statement is, and what it means. Arguments as for `rows_of`."""
     if not isinstance(statement, dict):
         problem = FieldReason("", f"is {shown(statement)}: send a statement, which is an object, or an array of them")
-        return UnreadableRow(number, (problem,), statement), Meaning()
+        return UnreadableRow(number, (problem,), statement), _NOTHING
     profile = profile or profile_of(statement)
     problems = problems_of(statement, version or _version_of(statement), profile.tolerance)
     if problems:
-        return UnreadableRow(number, tuple(problems), statement), Meaning()
+        return UnreadableRow(number, tuple(problems), statement), _NOTHING
     meaning = meaning_of(statement, source, profile)
     if meaning.submission is None:
         return LeftOutRow(number, meaning.reason), meaning

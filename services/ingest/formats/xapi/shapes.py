@@ -61,13 +61,15 @@ class Shape:
             problems.append(FieldReason(path, f"is {shown(value)}: send {self.what}, which is an object"))
             return
         before, prefix = len(problems), f"{path}." if path else ""
-        checks = self._checks
+        checks, parts = self._checks, self._parts
         for name, entry in value.items():
-            check = checks.get(name)
-            if check is None:
-                self._check_part(name, entry, prefix + name, problems)
-            elif (wrong := check(entry)) is not None:
-                problems.append(FieldReason(prefix + name, _NULL if entry is None else wrong))
+            if (check := checks.get(name)) is not None:
+                if (wrong := check(entry)) is not None:
+                    problems.append(FieldReason(prefix + name, _NULL if entry is None else wrong))
+            elif entry is not None and (part := parts.get(name)) is not None:
+                part.check(entry, prefix + name, problems)
+            else:
+                problems.append(FieldReason(prefix + name, self._no_part(name)))
         for name in self.required:
             if name not in value:
                 problems.append(FieldReason(prefix + name, f"is missing: {self.what} has it"))
@@ -75,15 +77,10 @@ class Shape:
             for rule in self.rules:
                 problems.extend(rule(value, path))
 
-    def _check_part(self, name: str, value: object, path: str, problems: Problems) -> None:
-        part = self._parts.get(name)
-        if part is None:
-            known = ", ".join(self.properties)
-            problems.append(FieldReason(path, f"is no property of {self.what}: remove it, or use one of {known}"))
-        elif value is None:
-            problems.append(FieldReason(path, _NULL))
-        else:
-            part.check(value, path, problems)
+    def _no_part(self, name: str) -> str:
+        if name in self._parts:
+            return _NULL
+        return f"is no property of {self.what}: remove it, or use one of {', '.join(self.properties)}"
 
 
 _NULL = "is null: leave it out, or send a value"

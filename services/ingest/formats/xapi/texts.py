@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 Check = Callable[[object], str | None]
 
@@ -135,6 +136,8 @@ def duration(value: object) -> str | None:
     return f"is {shown(value)}: send an ISO 8601 duration, such as PT1M30S or P2W"
 
 
+# What is valid is read next, and one time may be that of several statements.
+@lru_cache(maxsize=8)
 def moment_of(value: str) -> datetime | None:
     """The point in time that a timestamp names, in UTC where it has no offset; None when it is not valid."""
     match = _TIMESTAMP.fullmatch(value)
