@@ -274,12 +274,14 @@ def _fields_table() -> str:
     found: dict[str, dict[str, str]] = {}
     while waiting:
         message = waiting.pop()
-        # The JSON of Google's types is theirs: a time is a string.
-        if message.name in found or message.file.package != catalog_pb2.DESCRIPTOR.package:
+        if message.name in found:
             continue
         fields = found.setdefault(message.name, {})
         for field in message.fields:
             held = field.message_type if field.type == FieldDescriptor.TYPE_MESSAGE else None
+            if held and held.file.package != message.file.package:
+                # The JSON of Google's types is theirs: a time is a string.
+                held = None
             fields |= dict.fromkeys((field.name, field.json_name), held.name if held else "")
             waiting += [held] if held else []
     tables = (

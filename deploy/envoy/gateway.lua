@@ -10,6 +10,9 @@ local CODES = {
   [15] = 'DATA_LOSS', [16] = 'UNAUTHENTICATED',
 }
 local DEPTH_MAX = 64
+-- As in ingest's own HTTP server: a worker of Envoy answers nobody else while it reads a body.
+local VALUES_MAX = 400000
+local FIELD_SHOWN = 256
 local ESCAPES = {['"'] = '\\"', ['\\'] = '\\\\'}
 local read
 
@@ -18,6 +21,7 @@ local function quoted(text)
 end
 
 local function refuse(field, description)
+  if #field > FIELD_SHOWN then field = field:sub(1, FIELD_SHOWN):gsub('[\192-\255][\128-\191]*$', '') .. '...' end
   error({field = field == '' and 'body' or field, description = description}, 0)
 end
 
@@ -52,7 +56,7 @@ local function each(text, at, closing, one)
 end
 
 local function read_object(text, at, message, path, depth)
-  local fields, seen = FIELDS[message], {}
+  local fields, seen = message and FIELDS[message], {}
   return each(text, at, '}', function(key_at)
     local key_end = string_end(text, key_at)
     local key = text:sub(key_at + 1, key_end - 1)
@@ -64,14 +68,16 @@ local function read_object(text, at, message, path, depth)
     seen[key] = true
     local colon = skip(text, key_end + 1)
     if text:byte(colon) ~= 58 then no_json(colon, "':'") end
-    return read(text, skip(text, colon + 1), fields and fields[key] or '', inside, depth + 1)
+    return read(text, skip(text, colon + 1), fields and fields[key], inside, depth + 1)
   end)
 end
 
--- The position after the value at `at`. `message` is what it holds; '': whatever, which the transcoder checks.
+-- The position after the value at `at`. `message` is what its objects are; '': it may have none, and the transcoder checks
+-- the rest; nil: whatever.
 read = function(text, at, message, path, depth)
   if depth > DEPTH_MAX then refuse(path, 'is nested too deeply') end
   local sign = text:sub(at, at)
+  if sign == '{' and message == '' then refuse(path, 'is an object, and its type has none: see /openapi.yaml') end
   if sign == '{' then return read_object(text, at, message, path, depth) end
   if sign == '[' then
     local index = -1
@@ -90,6 +96,10 @@ read = function(text, at, message, path, depth)
 end
 
 local function check(text, message, path)
+  local _, values = text:gsub('[,:]', '')
+  if values > VALUES_MAX then
+    refuse('body', ('has up to %d values, and a request may have %d: send it in several requests'):format(values, VALUES_MAX))
+  end
   local at = skip(text, read(text, skip(text, 1), message, path, 0))
   if at <= #text then no_json(at, 'the end') end
 end
@@ -118,7 +128,7 @@ local function members(text)
   each(text, 1, '}', function(key_at)
     local key_end = string_end(text, key_at)
     local from = skip(text, skip(text, key_end + 1) + 1)
-    local after = read(text, from, '', '', 0)
+    local after = read(text, from, nil, '', 0)
     found[text:sub(key_at + 1, key_end - 1)] = text:sub(from, after - 1)
     return after
   end)
@@ -140,7 +150,7 @@ local function error_of(text, headers)
   end
   if status.details then
     each(status.details, 1, ']', function(at)
-      local after = read(status.details, at, '', '', 0)
+      local after = read(status.details, at, nil, '', 0)
       add(members(status.details:sub(at, after - 1)))
       return after
     end)

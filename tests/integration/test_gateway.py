@@ -177,6 +177,15 @@ EVENT = {"learner_id": "ada", "source": "web", "assessment": {"item": "q1", "cor
         ("POST", "/v1/events:publish", b'{"events": tru}', "body"),
         ("POST", "/v1/events:publish", b'{"events": ["\n"]}', "body"),
         ("POST", "/v1/events:publish", b'"' + b"x" * BYTES_MAX + b'"', "body"),
+        ("POST", "/v1/events:publish", b'{"events":[' + b"0," * 400_000 + b"0]}", "body"),
+        ("POST", "/v1/learners/ada:recommend", {"as_of": {"x": 1}}, "as_of"),
+        (
+            "POST",
+            "/v1/learners/ada:recommend",
+            b'{"as_of":{"' + b"x" * 2_000_000 + b'":[' + b"0," * 100_000 + b"0]}}",
+            "as_of",
+        ),
+        ("POST", "/v1/learners/ada:recommend", {"x" * 2_000: 1}, "x" * 256 + "..."),
     ],
     ids=[
         "unknown field of an event",
@@ -195,6 +204,10 @@ EVENT = {"learner_id": "ada", "source": "web", "assessment": {"item": "q1", "cor
         "no word",
         "control character in a string",
         "too large",
+        "too many values",
+        "an object for a time",
+        "a long name before a long list",
+        "a long name",
     ],
 )
 def test_what_is_wrong_is_refused_with_the_path_of_the_field_and_reaches_no_service(
