@@ -14,6 +14,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 from google.rpc import error_details_pb2, status_pb2
 
 from cairn.v1 import catalog_pb2, ingest_pb2, recommender_pb2
+from deploy.envoy.overload import overload_manager
 from deploy.http_rules import HttpRule, http_rule_in
 
 # By the name of its process; a platform knows the recommender's as `server`.
@@ -27,7 +28,6 @@ _LUA = Path(__file__).with_name("gateway.lua")
 _EXTENSIONS = "type.googleapis.com/envoy.extensions"
 _FILTERS = f"{_EXTENSIONS}.filters.http"
 _LUA_FILTER = "envoy.filters.http.lua"
-_CONNECTIONS = f"{_EXTENSIONS}.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
 _MANAGER = f"{_EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _ADMIN = "admin"
 _REFUSED = "x-cairn-refused"
@@ -39,22 +39,30 @@ _STREAM_TIMEOUT_S = 3_600
 _REQUEST_BYTES_MAX = 4 * 1024 * 1024
 _ANSWER_BYTES_MAX = 4 * _REQUEST_BYTES_MAX
 _DOCUMENT_BYTES_MAX = 1024 * 1024
-_CONNECTIONS_MAX = 2_000
+_STREAMS_MAX = 100
+_RELEASED_BYTES = 16 * 1024 * 1024
+_STREAM_WINDOW_BYTES = 256 * 1024
 
 # What Envoy itself refuses, by HTTP status; any other one is UNAVAILABLE.
 _CODES = {
     400: "INVALID_ARGUMENT",
+    403: "INVALID_ARGUMENT",
     404: "NOT_FOUND",
     405: "UNIMPLEMENTED",
     408: "DEADLINE_EXCEEDED",
     413: "INVALID_ARGUMENT",
+    426: "INVALID_ARGUMENT",
     431: "INVALID_ARGUMENT",
     500: "INTERNAL",
+    501: "UNIMPLEMENTED",
     504: "DEADLINE_EXCEEDED",
 }
 _MESSAGES: dict[int | None, str] = {
+    403: "a connection is not upgraded here: send requests without the header Upgrade",
     408: f"the request did not come within {_REQUEST_TIMEOUT_S} s: send the headers and the body together",
     413: f"body: has more than {_REQUEST_BYTES_MAX} bytes: send it in several requests",
+    426: "HTTP/1.0 is not served: send HTTP/1.1 or HTTP/2",
+    501: "this Transfer-Encoding is not served: send chunked, or a Content-Length",
     504: f"the answer took more than {_TIMEOUT_S} s: send the request again, or ask for less",
 }
 # As ingest's own HTTP server says it.
@@ -97,6 +105,11 @@ def gateway_config(gateway: Gateway, openapi: str) -> dict[str, Any]:
         "request_timeout": f"{_REQUEST_TIMEOUT_S}s",
         "stream_idle_timeout": "300s",
         "common_http_protocol_options": {"idle_timeout": "120s"},
+        "http2_protocol_options": {
+            "max_concurrent_streams": _STREAMS_MAX,
+            "initial_stream_window_size": _STREAM_WINDOW_BYTES,
+            "initial_connection_window_size": 4 * _STREAM_WINDOW_BYTES,
+        },
         "route_config": {
             "max_direct_response_body_size_bytes": _DOCUMENT_BYTES_MAX,
             "virtual_hosts": [{"name": "cairn", "domains": ["*"], "routes": list(_routes(openapi))}],
@@ -109,17 +122,9 @@ def gateway_config(gateway: Gateway, openapi: str) -> dict[str, Any]:
     }
     return {
         "admin": {"address": _address(gateway.admin)},
-        "overload_manager": {
-            "resource_monitors": [
-                {
-                    "name": "envoy.resource_monitors.global_downstream_max_connections",
-                    "typed_config": {
-                        "@type": _CONNECTIONS,
-                        "max_active_downstream_connections": _CONNECTIONS_MAX,
-                    },
-                }
-            ]
-        },
+        "overload_manager": overload_manager(),
+        # What is free goes back to the system within seconds of a flood.
+        "memory_allocator_manager": {"bytes_to_release": _RELEASED_BYTES, "memory_release_interval": "0.1s"},
         "static_resources": {
             "listeners": [
                 {
@@ -149,7 +154,13 @@ def _metrics_listener(address: str) -> dict[str, Any]:
         "route_config": {"virtual_hosts": [{"name": "metrics", "domains": ["*"], "routes": routes}]},
         "http_filters": [_router()],
     }
-    return {"name": "metrics", "address": _address(address), "filter_chains": [_filter_chain(manager)]}
+    return {
+        "name": "metrics",
+        "address": _address(address),
+        # A gateway that is under load is alive.
+        "bypass_overload_manager": True,
+        "filter_chains": [_filter_chain(manager)],
+    }
 
 
 def _filter_chain(manager: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection
+from contextlib import ExitStack, suppress
+from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import NamedTuple
 
 import grpc
+import psutil
 import pytest
 from grpc_status import rpc_status
 from hypothesis import HealthCheck, given, settings
@@ -24,6 +28,11 @@ pytestmark = pytest.mark.skipif(not is_available(), reason="there is no Envoy fo
 OPENAPI = Path(__file__).parents[2] / "docs/openapi.yaml"
 # The largest request, from docs/settings.md.
 BYTES_MAX = 4_194_304
+
+
+STALLED = (
+    b"POST /v1/learners/ada:recommend HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % BYTES_MAX + b" " * 4_128_768
+)
 
 
 class Answer(NamedTuple):
@@ -90,6 +99,11 @@ def gateway(tmp_path_factory, fakes):
         yield gateway
         gateway.stop()
         server.stop(None)
+
+
+def connected(gateway):
+    host, _, port = gateway.address.rpartition(":")
+    return socket.create_connection((host, int(port)), timeout=20)
 
 
 @pytest.fixture
@@ -257,6 +271,50 @@ def test_only_json_is_taken_as_json_and_any_body_gets_an_answer(call, fakes, tex
 def test_a_body_nested_too_deeply_is_refused_and_the_gateway_lives(call):
     assert call("POST", "/v1/events:publish", b'{"events":' + b"[" * 200_000).status == 400
     assert call("GET", "/openapi.yaml").status == 200
+
+
+@pytest.mark.parametrize(
+    ("request_line", "header", "status", "code"),
+    [
+        (b"GET /v1/skills/a HTTP/1.0", b"Host: x", 426, "INVALID_ARGUMENT"),
+        (
+            b"GET /v1/skills/a HTTP/1.1",
+            b"Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket",
+            403,
+            "INVALID_ARGUMENT",
+        ),
+        (b"POST /v1/events:publish HTTP/1.1", b"Host: x\r\nTransfer-Encoding: rot13", 501, "UNIMPLEMENTED"),
+    ],
+    ids=["HTTP/1.0", "an upgrade", "another transfer encoding"],
+)
+def test_what_will_never_be_served_is_not_called_unavailable(gateway, request_line, header, status, code):
+    with connected(gateway) as connection:
+        connection.sendall(request_line + b"\r\n" + header + b"\r\n\r\n")
+        reply = HTTPResponse(connection)
+        reply.begin()
+        error = json.loads(reply.read())["error"]
+    assert (reply.status, error["code"]) == (status, code)
+    assert error["message"]
+
+
+@pytest.mark.slow
+def test_bodies_that_stall_do_not_fill_memory_and_others_are_answered(gateway, call):
+    # They would fill 2.4 GB. How soon it is noticed depends on how busy the machine is.
+    with ExitStack() as stalled:
+        for _ in range(600):
+            connection = stalled.enter_context(connected(gateway))
+            with suppress(OSError):
+                connection.sendall(STALLED)
+            assert psutil.Process(gateway.child.pid).memory_info().rss < 1024**3
+        deadline_s = time.monotonic() + 10
+        while not answers(call):
+            assert time.monotonic() < deadline_s
+
+
+def answers(call):
+    with suppress(ConnectionError):
+        return call("GET", "/openapi.yaml").status == 200
+    return False
 
 
 def test_an_unknown_path_and_another_method_are_refused_as_ingest_refuses_them(call):
