@@ -39,6 +39,9 @@ _STREAM_TIMEOUT_S = 3_600
 _REQUEST_BYTES_MAX = 4 * 1024 * 1024
 _ANSWER_BYTES_MAX = 4 * _REQUEST_BYTES_MAX
 _DOCUMENT_BYTES_MAX = 1024 * 1024
+# Services take 8 KiB, in which each header counts for 32 bytes more, and say RESOURCE_EXHAUSTED to what is larger.
+_HEADERS_KIB_MAX = 6
+_HEADERS_MAX = 50
 _STREAMS_MAX = 100
 _RELEASED_BYTES = 16 * 1024 * 1024
 _STREAM_WINDOW_BYTES = 256 * 1024
@@ -62,6 +65,7 @@ _MESSAGES: dict[int | None, str] = {
     408: f"the request did not come within {_REQUEST_TIMEOUT_S} s: send the headers and the body together",
     413: f"body: has more than {_REQUEST_BYTES_MAX} bytes: send it in several requests",
     426: "HTTP/1.0 is not served: send HTTP/1.1 or HTTP/2",
+    431: f"path and headers have more than {_HEADERS_KIB_MAX} KiB, or headers are more than {_HEADERS_MAX}: send less",
     501: "this Transfer-Encoding is not served: send chunked, or a Content-Length",
     504: f"the answer took more than {_TIMEOUT_S} s: send the request again, or ask for less",
 }
@@ -101,10 +105,11 @@ def gateway_config(gateway: Gateway, openapi: str) -> dict[str, Any]:
         "preserve_external_request_id": True,
         "normalize_path": True,
         "server_header_transformation": "PASS_THROUGH",
+        "max_request_headers_kb": _HEADERS_KIB_MAX,
         "request_headers_timeout": "10s",
         "request_timeout": f"{_REQUEST_TIMEOUT_S}s",
         "stream_idle_timeout": "300s",
-        "common_http_protocol_options": {"idle_timeout": "120s"},
+        "common_http_protocol_options": {"idle_timeout": "120s", "max_headers_count": _HEADERS_MAX},
         "http2_protocol_options": {
             "max_concurrent_streams": _STREAMS_MAX,
             "initial_stream_window_size": _STREAM_WINDOW_BYTES,

@@ -20,7 +20,13 @@ local function quoted(text)
   return '"' .. text:gsub('[%c"\\]', function(c) return ESCAPES[c] or ('\\u%04x'):format(c:byte()) end) .. '"'
 end
 
+local function is_utf8(text)
+  local ascii = text:gsub('[\194-\223][\128-\191]', '.'):gsub('[\224-\239][\128-\191][\128-\191]', '.')
+  return not ascii:gsub('[\240-\244][\128-\191][\128-\191][\128-\191]', '.'):find('[\128-\255]')
+end
+
 local function refuse(field, description)
+  if not is_utf8(field) then field = field:gsub('[\128-\255]', '?') end
   if #field > FIELD_SHOWN then field = field:sub(1, FIELD_SHOWN):gsub('[\192-\255][\128-\191]*$', '') .. '...' end
   error({field = field == '' and 'body' or field, description = description}, 0)
 end
@@ -64,8 +70,10 @@ local function read_object(text, at, message, path, depth)
     if fields and fields[key] == nil then
       refuse(inside, ('is no field of %s: see /openapi.yaml for its fields'):format(message))
     end
-    if seen[key] then refuse(inside, 'is given twice: keep the right one') end
-    seen[key] = true
+    -- A field has two names: learner_id and learnerId.
+    local name = key:gsub('_(%w)', string.upper)
+    if seen[name] then refuse(inside, 'is given twice: keep the right one') end
+    seen[name] = true
     local colon = skip(text, key_end + 1)
     if text:byte(colon) ~= 58 then no_json(colon, "':'") end
     return read(text, skip(text, colon + 1), fields and fields[key], inside, depth + 1)
