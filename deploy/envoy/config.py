@@ -14,6 +14,10 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 from google.rpc import error_details_pb2, status_pb2
 
 from cairn.v1 import catalog_pb2, ingest_pb2, recommender_pb2
+from deploy.envoy.compression import compressor, decompressor, encoding_of_request
+from deploy.envoy.limits import HEADERS_KIB_MAX, HEADERS_MAX, REQUEST_BYTES_MAX, REQUEST_TIMEOUT_S, TIMEOUT_S
+from deploy.envoy.local_replies import local_replies
+from deploy.envoy.overload import overload_manager
 from deploy.http_rules import HttpRule, http_rule_in
 
 # By the name of its process; a platform knows the recommender's as `server`.
@@ -27,43 +31,17 @@ _LUA = Path(__file__).with_name("gateway.lua")
 _EXTENSIONS = "type.googleapis.com/envoy.extensions"
 _FILTERS = f"{_EXTENSIONS}.filters.http"
 _LUA_FILTER = "envoy.filters.http.lua"
-_CONNECTIONS = f"{_EXTENSIONS}.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
 _MANAGER = f"{_EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _ADMIN = "admin"
-_REFUSED = "x-cairn-refused"
-_ENCODING = "x-cairn-encoding"
 _CHECKED = "checked"
 
-_TIMEOUT_S = 15
-_REQUEST_TIMEOUT_S = 60
 _STREAM_TIMEOUT_S = 3_600
-# As CAIRN_MAX_MESSAGE_BYTES; an answer is larger as JSON than as Protobuf.
-_REQUEST_BYTES_MAX = 4 * 1024 * 1024
-_ANSWER_BYTES_MAX = 4 * _REQUEST_BYTES_MAX
+# An answer is larger as JSON than as Protobuf.
+_ANSWER_BYTES_MAX = 4 * REQUEST_BYTES_MAX
 _DOCUMENT_BYTES_MAX = 1024 * 1024
-_CONNECTIONS_MAX = 2_000
-_COMPRESSED_BYTES_MIN = 1_024
-
-# What Envoy itself refuses, by HTTP status; any other one is UNAVAILABLE.
-_CODES = {
-    400: "INVALID_ARGUMENT",
-    403: "INTERNAL",
-    404: "NOT_FOUND",
-    405: "UNIMPLEMENTED",
-    408: "DEADLINE_EXCEEDED",
-    413: "INVALID_ARGUMENT",
-    431: "INVALID_ARGUMENT",
-    500: "INTERNAL",
-    504: "DEADLINE_EXCEEDED",
-}
-_MESSAGES: dict[int | None, str] = {
-    403: "the gateway could not check the request, so no service got it: tell the operator, who finds why in its log",
-    408: f"the request did not come within {_REQUEST_TIMEOUT_S} s: send the headers and the body together",
-    413: f"body: has more than {_REQUEST_BYTES_MAX} bytes: send it in several requests",
-    504: f"the answer took more than {_TIMEOUT_S} s: send the request again, or ask for less",
-}
-# As ingest's own HTTP server says it.
-_REASONS: dict[int | None, str] = {404: "PATH_UNKNOWN", 405: "METHOD_UNKNOWN"}
+_STREAMS_MAX = 100
+_RELEASED_BYTES = 16 * 1024 * 1024
+_STREAM_WINDOW_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,22 +76,25 @@ def gateway_config(gateway: Gateway, openapi: str) -> dict[str, Any]:
         "preserve_external_request_id": True,
         "normalize_path": True,
         "server_header_transformation": "PASS_THROUGH",
+        "max_request_headers_kb": HEADERS_KIB_MAX,
         "request_headers_timeout": "10s",
-        "request_timeout": f"{_REQUEST_TIMEOUT_S}s",
+        "request_timeout": f"{REQUEST_TIMEOUT_S}s",
         "stream_idle_timeout": "300s",
-        "common_http_protocol_options": {"idle_timeout": "120s"},
+        "common_http_protocol_options": {"idle_timeout": "120s", "max_headers_count": HEADERS_MAX},
+        "http2_protocol_options": {
+            "max_concurrent_streams": _STREAMS_MAX,
+            "initial_stream_window_size": _STREAM_WINDOW_BYTES,
+            "initial_connection_window_size": 4 * _STREAM_WINDOW_BYTES,
+        },
         "route_config": {
             "max_direct_response_body_size_bytes": _DOCUMENT_BYTES_MAX,
             "virtual_hosts": [{"name": "cairn", "domains": ["*"], "routes": list(_routes(openapi))}],
         },
-        "local_reply_config": {
-            "mappers": [_local_reply(status, code) for status, code in _CODES.items()]
-            + [_local_reply(None, "UNAVAILABLE")]
-        },
+        "local_reply_config": {"mappers": local_replies()},
         "http_filters": [
-            _compressor(),
-            _encoding_of_request(),
-            _decompressor(),
+            compressor(),
+            encoding_of_request(),
+            decompressor(),
             _lua(),
             _only_checked(),
             _transcoder(),
@@ -122,23 +103,15 @@ def gateway_config(gateway: Gateway, openapi: str) -> dict[str, Any]:
     }
     return {
         "admin": {"address": _address(gateway.admin)},
-        "overload_manager": {
-            "resource_monitors": [
-                {
-                    "name": "envoy.resource_monitors.global_downstream_max_connections",
-                    "typed_config": {
-                        "@type": _CONNECTIONS,
-                        "max_active_downstream_connections": _CONNECTIONS_MAX,
-                    },
-                }
-            ]
-        },
+        "overload_manager": overload_manager(),
+        # What is free goes back to the system within seconds of a flood.
+        "memory_allocator_manager": {"bytes_to_release": _RELEASED_BYTES, "memory_release_interval": "0.1s"},
         "static_resources": {
             "listeners": [
                 {
                     "name": "rest",
                     "address": _address(gateway.listen),
-                    "per_connection_buffer_limit_bytes": _REQUEST_BYTES_MAX,
+                    "per_connection_buffer_limit_bytes": REQUEST_BYTES_MAX,
                     "filter_chains": [_filter_chain(manager)],
                 },
                 _metrics_listener(gateway.metrics),
@@ -162,7 +135,13 @@ def _metrics_listener(address: str) -> dict[str, Any]:
         "route_config": {"virtual_hosts": [{"name": "metrics", "domains": ["*"], "routes": routes}]},
         "http_filters": [_router()],
     }
-    return {"name": "metrics", "address": _address(address), "filter_chains": [_filter_chain(manager)]}
+    return {
+        "name": "metrics",
+        "address": _address(address),
+        # A gateway that is under load is alive.
+        "bypass_overload_manager": True,
+        "filter_chains": [_filter_chain(manager)],
+    }
 
 
 def _filter_chain(manager: Mapping[str, Any]) -> dict[str, Any]:
@@ -217,7 +196,7 @@ def _routes(openapi: str) -> Iterator[dict[str, Any]]:
 
 def _route(service: str, method: MethodDescriptor, rule: HttpRule, path: str) -> dict[str, Any]:
     streams = method.server_streaming or method.client_streaming
-    timeout = f"{_STREAM_TIMEOUT_S if streams else _TIMEOUT_S}"
+    timeout = f"{_STREAM_TIMEOUT_S if streams else TIMEOUT_S}"
     route: dict[str, Any] = {
         "name": method.full_name,
         "match": _match(path) | {"headers": [{"name": ":method", "string_match": {"exact": rule.verb.upper()}}]},
@@ -251,75 +230,6 @@ def _header(name: str, value: str) -> dict[str, Any]:
     return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
-def _local_reply(status: int | None, code: str) -> dict[str, Any]:
-    """What becomes of an answer of Envoy's own, unless the Lua code made it."""
-    operation, bound = ("EQ", status) if status else ("GE", 400)
-    of_status = {"comparison": {"op": operation, "value": {"default_value": bound, "runtime_key": "none"}}}
-    not_lua = {"name": _REFUSED, "present_match": True, "invert_match": True}
-    return {
-        "filter": {
-            "and_filter": {"filters": [{"status_code_filter": of_status}, {"header_filter": {"header": not_lua}}]}
-        },
-        # Envoy calls it forbidden when nobody marked a request as checked.
-        **({"status_code": 500} if status == 403 else {}),
-        "body_format_override": {
-            "json_format": {
-                "error": {"code": code, "message": _MESSAGES.get(status, "%LOCAL_REPLY_BODY%")}
-                | ({"reason": _REASONS[status]} if status in _REASONS else {})
-            },
-            "content_type": "application/json",
-        },
-    }
-
-
-def _compressor() -> dict[str, Any]:
-    """Answers in JSON, for clients that accept gzip. No JSON lines: one would wait until enough others follow."""
-    return {
-        "name": "envoy.filters.http.compressor",
-        "typed_config": {
-            "@type": f"{_FILTERS}.compressor.v3.Compressor",
-            "compressor_library": {
-                "name": "gzip",
-                "typed_config": {
-                    "@type": f"{_EXTENSIONS}.compression.gzip.compressor.v3.Gzip",
-                    "compression_level": "BEST_SPEED",
-                },
-            },
-            "response_direction_config": {"common_config": {"min_content_length": _COMPRESSED_BYTES_MIN}},
-        },
-    }
-
-
-def _encoding_of_request() -> dict[str, Any]:
-    """Tells the Lua code what was compressed: of what is no gzip, the decompressor makes an empty body."""
-    mutation = {"append": _header(_ENCODING, "%REQ(content-encoding)%")}
-    return {
-        "name": "envoy.filters.http.header_mutation",
-        "typed_config": {
-            "@type": f"{_FILTERS}.header_mutation.v3.HeaderMutation",
-            "mutations": {"request_mutations": [{"remove": _ENCODING}, mutation]},
-        },
-    }
-
-
-def _decompressor() -> dict[str, Any]:
-    return {
-        "name": "envoy.filters.http.decompressor",
-        "typed_config": {
-            "@type": f"{_FILTERS}.decompressor.v3.Decompressor",
-            "decompressor_library": {
-                "name": "gzip",
-                "typed_config": {"@type": f"{_EXTENSIONS}.compression.gzip.decompressor.v3.Gzip"},
-            },
-            "request_direction_config": {"common_config": {"ignore_no_transform_header": True}},
-            # Services do not compress what they answer.
-            "response_direction_config": {
-                "common_config": {"enabled": {"default_value": False, "runtime_key": "none"}}
-            },
-        },
-    }
-
-
 def _lua() -> dict[str, Any]:
     source = f"local FIELDS = {_fields_table()}\n\n{_LUA.read_text(encoding='utf-8')}"
     return {
@@ -337,12 +247,14 @@ def _fields_table() -> str:
     found: dict[str, dict[str, str]] = {}
     while waiting:
         message = waiting.pop()
-        # The JSON of Google's types is theirs: a time is a string.
-        if message.name in found or message.file.package != catalog_pb2.DESCRIPTOR.package:
+        if message.name in found:
             continue
         fields = found.setdefault(message.name, {})
         for field in message.fields:
             held = field.message_type if field.type == FieldDescriptor.TYPE_MESSAGE else None
+            if held and held.file.package != message.file.package:
+                # The JSON of Google's types is theirs: a time is a string.
+                held = None
             fields |= dict.fromkeys((field.name, field.json_name), held.name if held else "")
             waiting += [held] if held else []
     tables = (
@@ -376,7 +288,7 @@ def _transcoder() -> dict[str, Any]:
             "match_incoming_request_route": True,
             "convert_grpc_status": True,
             "url_unescape_spec": "ALL_CHARACTERS",
-            "max_request_body_size": _REQUEST_BYTES_MAX,
+            "max_request_body_size": REQUEST_BYTES_MAX,
             "max_response_body_size": _ANSWER_BYTES_MAX,
             "print_options": {"preserve_proto_field_names": True, "stream_newline_delimited": True},
             "request_validation_options": {

@@ -14,6 +14,9 @@ local NO_ENCODING = {field = 'Content-Encoding', description = 'is none that is 
 local NO_GZIP = {
   field = 'Content-Encoding', description = 'is gzip, but the body is not: compress it, or leave the header out',
 }
+-- As in ingest's own HTTP server: a worker of Envoy answers nobody else while it reads a body.
+local VALUES_MAX = 400000
+local FIELD_SHOWN = 256
 local ESCAPES = {['"'] = '\\"', ['\\'] = '\\\\'}
 local read
 
@@ -21,7 +24,14 @@ local function quoted(text)
   return '"' .. text:gsub('[%c"\\]', function(c) return ESCAPES[c] or ('\\u%04x'):format(c:byte()) end) .. '"'
 end
 
+local function is_utf8(text)
+  local ascii = text:gsub('[\194-\223][\128-\191]', '.'):gsub('[\224-\239][\128-\191][\128-\191]', '.')
+  return not ascii:gsub('[\240-\244][\128-\191][\128-\191][\128-\191]', '.'):find('[\128-\255]')
+end
+
 local function refuse(field, description)
+  if not is_utf8(field) then field = field:gsub('[\128-\255]', '?') end
+  if #field > FIELD_SHOWN then field = field:sub(1, FIELD_SHOWN):gsub('[\192-\255][\128-\191]*$', '') .. '...' end
   error({field = field == '' and 'body' or field, description = description}, 0)
 end
 
@@ -56,7 +66,7 @@ local function each(text, at, closing, one)
 end
 
 local function read_object(text, at, message, path, depth)
-  local fields, seen = FIELDS[message], {}
+  local fields, seen = message and FIELDS[message], {}
   return each(text, at, '}', function(key_at)
     local key_end = string_end(text, key_at)
     local key = text:sub(key_at + 1, key_end - 1)
@@ -64,18 +74,22 @@ local function read_object(text, at, message, path, depth)
     if fields and fields[key] == nil then
       refuse(inside, ('is no field of %s: see /openapi.yaml for its fields'):format(message))
     end
-    if seen[key] then refuse(inside, 'is given twice: keep the right one') end
-    seen[key] = true
+    -- A field has two names: learner_id and learnerId.
+    local name = key:gsub('_(%w)', string.upper)
+    if seen[name] then refuse(inside, 'is given twice: keep the right one') end
+    seen[name] = true
     local colon = skip(text, key_end + 1)
     if text:byte(colon) ~= 58 then no_json(colon, "':'") end
-    return read(text, skip(text, colon + 1), fields and fields[key] or '', inside, depth + 1)
+    return read(text, skip(text, colon + 1), fields and fields[key], inside, depth + 1)
   end)
 end
 
--- The position after the value at `at`. `message` is what it holds; '': whatever, which the transcoder checks.
+-- The position after the value at `at`. `message` is what its objects are; '': it may have none, and the transcoder checks
+-- the rest; nil: whatever.
 read = function(text, at, message, path, depth)
   if depth > DEPTH_MAX then refuse(path, 'is nested too deeply') end
   local sign = text:sub(at, at)
+  if sign == '{' and message == '' then refuse(path, 'is an object, and its type has none: see /openapi.yaml') end
   if sign == '{' then return read_object(text, at, message, path, depth) end
   if sign == '[' then
     local index = -1
@@ -94,6 +108,10 @@ read = function(text, at, message, path, depth)
 end
 
 local function check(text, message, path)
+  local _, values = text:gsub('[,:]', '')
+  if values > VALUES_MAX then
+    refuse('body', ('has up to %d values, and a request may have %d: send it in several requests'):format(values, VALUES_MAX))
+  end
   local at = skip(text, read(text, skip(text, 1), message, path, 0))
   if at <= #text then no_json(at, 'the end') end
 end
@@ -143,7 +161,7 @@ local function members(text)
   each(text, 1, '}', function(key_at)
     local key_end = string_end(text, key_at)
     local from = skip(text, skip(text, key_end + 1) + 1)
-    local after = read(text, from, '', '', 0)
+    local after = read(text, from, nil, '', 0)
     found[text:sub(key_at + 1, key_end - 1)] = text:sub(from, after - 1)
     return after
   end)
@@ -165,7 +183,7 @@ local function error_of(text, headers)
   end
   if status.details then
     each(status.details, 1, ']', function(at)
-      local after = read(status.details, at, '', '', 0)
+      local after = read(status.details, at, nil, '', 0)
       add(members(status.details:sub(at, after - 1)))
       return after
     end)

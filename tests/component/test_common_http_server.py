@@ -138,6 +138,21 @@ async def test_a_body_in_chunks_is_read_and_bounded(tmp_path):
         assert "1000000 bytes" in json.loads(body)["error"]["message"]
 
 
+@pytest.mark.parametrize("framing", ["Content-Length: 5000000", "Transfer-Encoding: chunked"])
+async def test_a_client_that_sends_too_much_before_it_reads_gets_the_answer(tmp_path, framing):
+    body = b"x" * 5_000_000
+    if "chunked" in framing:
+        body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    async with scene(tmp_path) as at:
+        reader, writer = await at.connect()
+        writer.transport.set_write_buffer_limits(0)
+        writer.write(at.head("POST", "/echo", framing) + body)
+        await writer.drain()
+        status, headers, _ = await answer_of(reader)
+        assert (status, headers.get("connection")) == (413, None)
+        assert (await at.echo((reader, writer)))[0] == 200
+
+
 async def test_a_refused_request_leaves_the_connection_usable_when_its_body_has_come(tmp_path):
     async with scene(tmp_path) as at:
         reader, writer = await at.connect()

@@ -112,10 +112,27 @@ async def test_an_event_that_cannot_be_read_is_rejected_with_its_field_and_the_o
     assert [result.problems[0].field for result in results[1:]] == [
         "events[1].colour",
         "events[2].correct",
-        "events[3].",
+        "events[3]",
         "events[4].correct",
     ]
     assert "remove it" in results[1].problems[0].reason
+
+
+async def test_of_very_many_problems_of_an_event_the_first_are_named_and_the_others_counted(service):
+    results = await publish(service, [event(1, **{f"colour{number}": 1 for number in range(12)}), event(2)])
+    assert statuses(results) == ["REJECTED", "ACCEPTED"]
+    assert [problem.field for problem in results[0].problems] == [
+        *(f"events[0].colour{number}" for number in range(5)),
+        "events[0]",
+    ]
+    assert "7 more" in results[0].problems[-1].reason
+
+
+async def test_an_event_of_very_many_values_is_not_decoded(service):
+    results = await publish(service, [event(1, skills=[1] * 10_000), event(2)])
+    assert statuses(results) == ["REJECTED", "ACCEPTED"]
+    (problem,) = results[0].problems
+    assert (problem.field, "10000" in problem.reason) == ("events[0]", True)
 
 
 async def test_a_line_that_is_no_json_does_not_affect_the_other_lines(service):

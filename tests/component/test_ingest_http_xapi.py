@@ -479,7 +479,11 @@ async def test_parts_that_do_not_fit_the_attachments_are_refused(service, parts,
 LONG = b'application/json; a="' + b"; " * 40_000 + b'"'
 
 
-@pytest.mark.parametrize("parts", [[b""] * 5_001, [b"Content-Type: " + LONG]], ids=["many", "long headers"])
+@pytest.mark.parametrize(
+    "parts",
+    [[b""] * 5_001, [b"Content-Type: " + LONG], [b"A: b\r\n" * 21]],
+    ids=["many", "long headers", "many headers"],
+)
 async def test_parts_that_take_long_to_read_are_refused(service, parts):
     body = b"".join(b"--page\r\n" + part + b"\r\n\r\n" for part in parts) + b"--page--"
     answer = await post(service, body, ("Content-Type", "multipart/mixed; boundary=page"))

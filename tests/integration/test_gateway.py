@@ -186,6 +186,17 @@ EVENT = {"learner_id": "ada", "source": "web", "assessment": {"item": "q1", "cor
         ("POST", "/v1/events:publish", b'{"events": tru}', "body"),
         ("POST", "/v1/events:publish", b'{"events": ["\n"]}', "body"),
         ("POST", "/v1/events:publish", b'"' + b"x" * BYTES_MAX + b'"', "body"),
+        ("POST", "/v1/events:publish", b'{"events":[' + b"0," * 400_000 + b"0]}", "body"),
+        ("POST", "/v1/learners/ada:recommend", {"as_of": {"x": 1}}, "as_of"),
+        ("POST", "/v1/learners/ada:recommend", {"class_id": "a", "classId": "b"}, "classId"),
+        ("POST", "/v1/learners/ada:recommend", b'{"\xff": 1}', "?"),
+        (
+            "POST",
+            "/v1/learners/ada:recommend",
+            b'{"as_of":{"' + b"x" * 2_000_000 + b'":[' + b"0," * 100_000 + b"0]}}",
+            "as_of",
+        ),
+        ("POST", "/v1/learners/ada:recommend", {"x" * 2_000: 1}, "x" * 256 + "..."),
     ],
     ids=[
         "unknown field of an event",
@@ -204,6 +215,12 @@ EVENT = {"learner_id": "ada", "source": "web", "assessment": {"item": "q1", "cor
         "no word",
         "control character in a string",
         "too large",
+        "too many values",
+        "an object for a time",
+        "a field by both of its names",
+        "a name that is no text",
+        "a long name before a long list",
+        "a long name",
     ],
 )
 def test_what_is_wrong_is_refused_with_the_path_of_the_field_and_reaches_no_service(
@@ -326,6 +343,17 @@ def test_a_request_that_the_code_failed_to_check_reaches_no_service(tmp_path, fa
         assert 'envoy_http_lua_errors{envoy_http_conn_manager_prefix="rest"} 2' in gateway.metrics()
     finally:
         gateway.stop()
+
+
+def test_headers_are_bounded_by_what_services_take(call, fakes):
+    fakes.reply = recommender_pb2.RecommendResponse()
+    largest = {f"X-{number}": "x" * 100 for number in range(40)}
+    assert call("POST", "/v1/learners/ada:recommend", {}, **largest).status == 200
+    for larger in ({"X-A": "x" * 6_144}, {f"X-{number}": "" for number in range(60)}):
+        answer = call("POST", "/v1/learners/ada:recommend", {}, **larger)
+        assert (answer.status, answer.error["code"]) == (431, "INVALID_ARGUMENT")
+        assert "6 KiB" in answer.error["message"]
+    assert len(fakes.requests) == 1
 
 
 def test_an_unknown_path_and_another_method_are_refused_as_ingest_refuses_them(call):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import zlib
 from dataclasses import dataclass
 
@@ -14,8 +15,9 @@ from services.common.http.refusals import RequestRefusedError, invalid_request
 from services.common.repeated_keys import repeated_key
 from services.common.rpc.statuses import FieldViolation, ended
 
-# Of a request that is refused on its headers: a client that still sends may not see an answer before it has sent all.
-_DISCARDED_BYTES_MAX = 65_536
+# Of a request that is refused: many clients look for the answer only when they have sent all, and a connection that is
+# closed before that answers them with a reset.
+_DISCARDED_BYTES_MAX = 16 * 1024 * 1024
 _DISCARDED_WITHIN_S = 1.0
 _LENGTH_DIGITS_MAX = 20
 _GZIP = 16 + zlib.MAX_WBITS
@@ -72,22 +74,21 @@ async def read_body(request: Request, limits: BodyLimits) -> bytes:
 
 
 async def discard_body(request: Request) -> bool:
-    """Read what comes at once of a body that nobody wants; whether it ended."""
+    """Read the rest that comes at once of a body that nobody wants; whether it ended."""
     # A client that asks first has sent none, and reading would ask for it.
     if "100-continue" in request.headers.get("expect", "").lower():
         return False
     discarded = 0
-    try:
-        async with asyncio.timeout(_DISCARDED_WITHIN_S):
-            async for chunk in request.stream():
-                discarded += len(chunk)
-                if discarded > _DISCARDED_BYTES_MAX:
-                    return False
-    except (TimeoutError, ClientDisconnect):
-        return False
-    except RuntimeError:
-        # It was read already, at least in part.
-        return False
+    # It raises RuntimeError when all of it was read before.
+    with contextlib.suppress(RuntimeError):
+        try:
+            async with asyncio.timeout(_DISCARDED_WITHIN_S):
+                async for chunk in request.stream():
+                    discarded += len(chunk)
+                    if discarded > _DISCARDED_BYTES_MAX:
+                        return False
+        except (TimeoutError, ClientDisconnect):
+            return False
     return True
 
 

@@ -34,6 +34,10 @@ from services.ingest.wire.kinds import SUBMITTED_KINDS
 from services.ingest.wire.kinds.kind import JsonForm, JsonObject
 
 _SHOWN_CHARACTERS = 80
+# Far more than an event can have. Checking each of very many would hold up other requests.
+_VALUES_MAX = 10_000
+# Of one event. A request of thousands would otherwise have an answer many times its own size.
+_PROBLEMS_MAX = 5
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OUTCOMES = ("void", "correct", "score")
 
@@ -90,11 +94,17 @@ def row_of(content: bytes, number: int, source: str = "") -> Row | UnreadableRow
         number: its place in the file or request, from 1.
         source: the source of an event that names none.
     """
+    if (values := content.count(b",") + content.count(b":")) > _VALUES_MAX:
+        problem = FieldReason("", f"the event has up to {values} values, and may have {_VALUES_MAX}: send fewer")
+        return UnreadableRow(number, (problem,), content.decode(errors="replace"))
     try:
         event = _Line.model_validate_json(content)
     except ValidationError as error:
-        problems = tuple(_problem(entry) for entry in error.errors(include_url=False))
-        return UnreadableRow(number, problems, content.decode(errors="replace"))
+        found = error.errors(include_url=False)
+        problems = [_problem(entry) for entry in found[:_PROBLEMS_MAX]]
+        if len(found) > _PROBLEMS_MAX:
+            problems.append(FieldReason("", f"has {len(found) - _PROBLEMS_MAX} more problems: correct these first"))
+        return UnreadableRow(number, tuple(problems), content.decode(errors="replace"))
     if (key := repeated_key(content)) is not None:
         problem = FieldReason(key, "is given twice: keep the right one")
         return UnreadableRow(number, (problem,), content.decode())

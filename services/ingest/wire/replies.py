@@ -45,7 +45,7 @@ def results_of(response: ingest_pb2.PublishEventsResponse) -> list[SubmissionRes
     return [
         SubmissionResult(
             _OUTCOME_OF_STATUS[result.status],
-            tuple(FieldReason(problem.field.removeprefix(_path(index)), problem.reason) for problem in result.problems),
+            tuple(FieldReason(_within(index, problem.field), problem.reason) for problem in result.problems),
             learner=result.learner,
             older=result.older,
             without_skills=result.without_skills,
@@ -73,8 +73,9 @@ def _add_results(
             result.position.partition = outcome.position.partition
             result.position.offset = outcome.position.offset
         for problem in outcome.problems:
-            result.problems.add(field=f"{_path(index)}{problem.field}", reason=problem.reason)
+            field = f".{problem.field}" if problem.field else ""
+            result.problems.add(field=f"events[{index}]{field}", reason=problem.reason)
 
 
-def _path(index: int) -> str:
-    return f"events[{index}]."
+def _within(index: int, field: str) -> str:
+    return field.removeprefix(f"events[{index}]").removeprefix(".")

@@ -33,6 +33,8 @@ _BLANK = re.compile(rb"\r?\n\r?\n")
 _PARTS_MAX = 5_000
 # Python reads parameters in a time that grows with the square of their length.
 _HEADERS_BYTES_MAX = 4_096
+# Reading the headers of thousands of parts would hold up others.
+_HEADERS_MAX = 20
 
 Part = tuple[Message, bytes]
 """A part of a body: its headers and its content."""
@@ -74,8 +76,9 @@ def _parts_of(admitted: Admitted) -> list[Part]:
     parts = []
     for begin, end in itertools.pairwise(found[: last + 1]):
         head, content = (*_BLANK.split(admitted.body[begin.end() : end.start()], maxsplit=1), b"")[:2]
-        if len(head) > _HEADERS_BYTES_MAX:
-            raise _refused("body", f"has a part with more than {_HEADERS_BYTES_MAX} bytes of headers: send less")
+        if len(head) > _HEADERS_BYTES_MAX or head.count(b"\n") > _HEADERS_MAX:
+            limits = f"{_HEADERS_MAX} headers or {_HEADERS_BYTES_MAX} bytes of them"
+            raise _refused("body", f"has a part with more than {limits}: send less")
         parts.append((BytesHeaderParser(policy=policy.compat32).parsebytes(head.strip()), content))
     return parts
 
