@@ -47,6 +47,8 @@ SET_BY_THE_CHART = re.compile(
     "|METRICS_.*|TRACES_.*|BUNDLES|FAIL_POINT|ALLOW_FAIL_POINTS)"
 )
 
+OPENEDX = {"enabled": True, "apiKey": {"secretName": "openedx"}}
+
 
 @pytest.mark.parametrize(
     ("values", "reason"),
@@ -68,6 +70,11 @@ SET_BY_THE_CHART = re.compile(
         ({"kafka": {"security": "sasl_tls", "mechanism": "OAUTHBEARER"}}, "needs kafka.token.url"),
         ({"ingest": {"kafka": {"security": "sasl_tls"}}}, "ingest: kafka.mechanism=SCRAM-SHA-512 needs"),
         ({"openedx": {"enabled": True}}, "openedx.apiKey.secretName is empty"),
+        ({"openedx": OPENEDX | {"ca": {"secretName": "authority"}}}, "openedx.ca needs TLS"),
+        (
+            {"openedx": OPENEDX, "tls": {"secretName": "a", "insecure": False, "clientCa": {"secretName": "b"}}},
+            "openedx.enabled and tls.clientCa contradict each other",
+        ),
         ({"redis": {"url": "redis://user:secret@redis:6379/0"}}, "/redis/url"),
         ({"redis": {"url": "http://redis"}}, "/redis/url"),
         ({"redis": {"url": "redis://redis:6379/0?password=secret"}}, "redis.url has a password"),
@@ -228,7 +235,7 @@ CASES = (
     united("Kafka with client credentials", "KEDA", "bundles in a bucket", "Redis with a password in a file"),
     united("Kafka with client certificates", "Open edX"),
     united("Kafka with a token command"),
-    united("gateway to TLS"),
+    united("gateway to TLS", "Open edX with TLS"),
 )
 
 

@@ -216,7 +216,8 @@ volumeMounts:
 {{- end -}}
 {{- if has "openedx" $own.needs -}}
 {{- $_ := set $set "CAIRN_OPENEDX_API_KEY_FILE" "/etc/cairn/openedx-api-key" -}}
-{{- $_ := set $set "CAIRN_TARGET_INGEST" (printf "%s-ingest:%d" (include "cairn.fullname" $root) (int $root.Values.ingest.service.port)) -}}
+{{- $_ := set $set "CAIRN_TARGET_INGEST" (printf "%s-ingest.%s.svc:%d" (include "cairn.fullname" $root) $root.Release.Namespace (int $root.Values.ingest.service.port)) -}}
+{{- if $root.Values.openedx.ca.secretName }}{{ $_ := set $set "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH" "/etc/cairn/ca.crt" }}{{ end -}}
 {{- if $root.Values.tls.insecure }}{{ $_ := set $set "CAIRN_OPENEDX_INSECURE" "true" }}{{ end -}}
 {{- end -}}
 {{- if $own.drains }}{{ $_ := set $set "CAIRN_DRAIN_S" $root.Values.shutdown.drainS }}{{ end -}}
@@ -275,6 +276,11 @@ volumeMounts:
 {{- if has "openedx" .needs }}
 {{- with $root.Values.openedx.apiKey }}
 - secret: {name: {{ .secretName }}, items: [{key: {{ .key }}, path: openedx-api-key}]}
+{{- end }}
+{{- with $root.Values.openedx.ca }}
+{{- if .secretName }}
+- secret: {name: {{ .secretName }}, items: [{key: {{ .key }}, path: ca.crt}]}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- if and .own.grpc $root.Values.tls.secretName }}
@@ -338,7 +344,7 @@ Tenants and the server's certificate are left out: processes read them again by 
 {{- if has "redis" .needs -}}
 {{- $names = concat $names (list $root.Values.redis.ca.secretName $root.Values.redis.password.secretName (ternary "" $root.Values.redis.secretName (ne $root.Values.redis.url ""))) -}}
 {{- end -}}
-{{- if has "openedx" .needs }}{{ $names = append $names $root.Values.openedx.apiKey.secretName }}{{ end -}}
+{{- if has "openedx" .needs }}{{ $names = concat $names (list $root.Values.openedx.apiKey.secretName $root.Values.openedx.ca.secretName) }}{{ end -}}
 {{- $found := dict -}}
 {{- range compact $names | uniq | sortAlpha -}}
 {{- $_ := set $found . (lookup "v1" "Secret" $root.Release.Namespace . | default dict).data -}}
