@@ -80,6 +80,20 @@ def test_its_pod_is_confined_and_probed(name):
     assert admin == "127.0.0.1"
 
 
+def test_it_runs_where_all_pods_run_and_is_spread_over_nodes():
+    values = merged(MATRIX["gateway"], MATRIX["placement"])
+    pod = deployment(objects(values))
+    common = MATRIX["placement"]["common"]
+    assert {name: pod[name] for name in ("nodeSelector", "tolerations", "affinity", "priorityClassName")} == {
+        name: common[name] for name in ("nodeSelector", "tolerations", "affinity", "priorityClassName")
+    }
+    spread = pod["topologySpreadConstraints"]
+    assert [each["topologyKey"] for each in spread] == ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
+    assert {each["labelSelector"]["matchLabels"]["app.kubernetes.io/component"] for each in spread} == {"gateway"}
+    own = deployment(objects(merged(values, {"gateway": {"priorityClassName": "low"}})))
+    assert own["priorityClassName"] == "low"
+
+
 @CASES
 def test_only_those_who_may_send_http_reach_it_and_it_reaches_grpc(name):
     policies = {one["metadata"]["name"]: one["spec"] for one in of_kind("NetworkPolicy", case(name))}

@@ -173,7 +173,7 @@ def test_values_yaml_shows_every_value_once():
     shown = {".".join(path[:depth]) for path, _ in leaves(DEFAULTS) for depth in range(1, len(path) + 1)}
     for path, _ in described(SCHEMA):
         role, _, rest = path.partition(".")
-        common = role in ROLES and rest.partition(".")[0] in everywhere
+        common = role in (*ROLES, "gateway") and rest.partition(".")[0] in everywhere
         if not common and not path.endswith((".resources.claims",)) and path != "global":
             assert path in shown, f"values.yaml lacks {path}"
 

@@ -43,36 +43,7 @@ spec:
   # A pod that failed stays, with its log.
   restartPolicy: Never
   {{- end }}
-  {{- with $root.Values.image.pullSecrets }}
-  imagePullSecrets:
-    {{- range . }}
-    - name: {{ . }}
-    {{- end }}
-  {{- end }}
-  {{- with $values.priorityClassName }}
-  priorityClassName: {{ . }}
-  {{- end }}
-  {{- with $values.nodeSelector }}
-  nodeSelector: {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with $values.tolerations }}
-  tolerations: {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with $values.affinity }}
-  affinity: {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- if $own.serves }}
-  {{- with $values.topologySpread }}
-  topologySpreadConstraints:
-    {{- range . }}
-    - {{ toYaml . | nindent 6 | trim }}
-      labelSelector:
-        matchLabels:
-          {{- include "cairn.selector" (dict "root" $root "role" $.role) | nindent 10 }}
-      matchLabelKeys: [pod-template-hash]
-    {{- end }}
-  {{- end }}
-  {{- end }}
+  {{- include "cairn.placement" (dict "root" $root "role" .role "spreads" $own.serves) | nindent 2 }}
   {{- range $index, $step := $steps }}
   {{- if and (eq $index 0) (gt (len $steps) 1) }}
   initContainers:
@@ -102,6 +73,41 @@ spec:
     {{- with $values.extraVolumes }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
+{{- end -}}
+
+{{/* Where a pod may run, and with which credentials its images are pulled: root; role; spreads, whether over zones and nodes. */}}
+{{- define "cairn.placement" -}}
+{{- $values := include "cairn.values" . | fromYaml -}}
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- with $values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if .spreads }}
+{{- with $values.topologySpread }}
+topologySpreadConstraints:
+  {{- range . }}
+  - {{ toYaml . | nindent 4 | trim }}
+    labelSelector:
+      matchLabels:
+        {{- include "cairn.selector" $ | nindent 8 }}
+    matchLabelKeys: [pod-template-hash]
+  {{- end }}
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{/*
