@@ -28,6 +28,7 @@ _PACKAGES = {
     "kubectl": (".", f"{_KUBERNETES}/cmd/kubectl"),
     "pause": (".", "./pause"),
     "helm": ("helm", "helm.sh/helm/v3/cmd/helm"),
+    "kube-router": ("policies", "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router"),
 }
 _BUILD = ("nice", "-n", "15", "go", "build", "-trimpath", "-buildvcs=false")
 # Executables, and the Debian packages that have them.
@@ -37,6 +38,7 @@ _TOOLS = {
     "runc": "runc",
     "iptables": "iptables",
     "ip": "iproute2",
+    "ipset": "ipset",
     "unshare": "util-linux",
 }
 

@@ -12,8 +12,10 @@ from deploy.kubernetes.cluster import Cluster
 from deploy.processes import StackError
 from tests.kubernetes import (
     draining,
+    entries,
     images,
     installing,
+    policies,
     probes,
     removing,
     rolling,
@@ -31,11 +33,15 @@ CHECKS: dict[str, Check] = {
         installing.install,
         installing.helm_test,
         installing.first_recommendation,
+        entries.xapi,
+        entries.gateway,
+        entries.openedx,
         secret_files.secret_mode,
         secret_files.secret_group_zero,
         secret_files.secret_not_readable,
         secret_files.secret_open,
         probes.probes,
+        probes.metrics,
         probes.probes_tls,
         probes.redis_outage,
         upgrading.upgrade,
@@ -44,9 +50,10 @@ CHECKS: dict[str, Check] = {
         scaling.epoch_switch,
         rolling.rolling_workers,
         rolling.rolling_services,
+        entries.rolling_http,
         rolling.forced_kill,
         draining.drain,
-        draining.network_policies,
+        policies.network_policies,
         removing.uninstall,
     )
 }
