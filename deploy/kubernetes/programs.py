@@ -77,7 +77,7 @@ def build(progress: Callable[[str], None]) -> Path:
     wanted = [name for name in _PACKAGES if not (programs / name).exists()]
     for number, name in enumerate(wanted, 1):
         module, package = _PACKAGES[name]
-        progress(f"building {name} ({number} of {len(wanted)}; about 10 minutes of processor time in all)")
+        progress(f"building {name} ({number} of {len(wanted)}; about 15 minutes of processor time in all)")
         # Built under another name: a program that exists is complete.
         arriving = programs / f".{name}.{os.getpid()}"
         output_of(

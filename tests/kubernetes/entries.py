@@ -57,7 +57,7 @@ def gateway(site: Site) -> str:
     skill = client.call("PUT", "/v1/skills/K8S.1", {"code": "K8S.1", "statement": "Reach the catalog"})
     must(skill.status == HTTPStatus.OK, f"the catalog answered {skill}")
     document = client.call("GET", "/openapi.yaml")
-    must((document.status, document.content[:8]) == (200, "openapi:"), f"the document is {document}")
+    must("\nopenapi: 3" in document.content, f"the document of all paths is {document.content[:200]!r}")
     client.close()
     counted = sum(_requests(pod.address) for pod in site.release.pods("gateway"))
     must(counted >= 4, f"the pods of the gateway count {counted:g} requests")

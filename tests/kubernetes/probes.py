@@ -114,6 +114,11 @@ def redis_outage(site: Site) -> str:
         others = [pod for process in ("ingest", "catalog") for pod in site.release.pods(process)]
         must(all(pod.ready for pod in others), f"not ready: {', '.join(str(pod) for pod in others if not pod.ready)}")
         answer(site, "ben", correct=True)
+        client = HttpClient(site.release.address("ingest", "http"), site.api_key)
+        (stated,) = client.call("POST", "/xAPI/statements", statement("ben", "q1")).content
+        asked = client.call("GET", f"/xAPI/statements?statementId={stated}")
+        client.close()
+        must(asked.status == HTTPStatus.SERVICE_UNAVAILABLE, f"a statement that nobody can look up is {asked}")
     finally:
         site.redis.start()
     ready_s = until(lambda: all(pod.ready for pod in site.release.pods()), READY_DEADLINE_S, "ready pods")
