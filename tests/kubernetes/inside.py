@@ -65,7 +65,7 @@ def main(directory: Path, within_s: float, names: Sequence[str]) -> int:
 
     Args:
         directory: with the archive of the images; for everything that is written, see `isolation.enter`.
-        within_s: no check begins after so many seconds.
+        within_s: no check begins after this number of seconds.
         names: the checks.
     """
     begun_s = time.monotonic()
