@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.image.build import Engine, Report, ToolMissingError
@@ -50,8 +51,7 @@ def debian_base(engine: Engine, report: Report) -> str:
     image = f"localhost/cairn-base:{_SUITE}-{fingerprint}"
     if engine.has(image):
         return image
-    program = shutil.which("mmdebstrap")
-    if program is None:
+    if shutil.which("mmdebstrap") is None:
         raise ToolMissingError(
             "a base image is made of Debian packages with mmdebstrap, which is not on PATH: install it, or name an "
             "image with Python: make image BASE=docker.io/library/python:3.11-slim-bookworm"
@@ -59,9 +59,23 @@ def debian_base(engine: Engine, report: Report) -> str:
     report("making a base image of Debian packages (one to five minutes)")
     with tempfile.TemporaryDirectory(prefix="cairn-base-") as directory:
         archive = Path(directory) / "base.tar"
-        hooks = [f"--extract-hook={hook}" for hook in _HOOKS]
-        include = f"--include={','.join(_PACKAGES)}"
-        command = [program, "--variant=extract", include, f"--hook-dir={_MERGED_USR}", *hooks, _SUITE, str(archive)]
-        output_of(command, what="mmdebstrap")
+        write_packages(archive, _PACKAGES, _HOOKS)
         engine.import_base(archive, image)
     return image
+
+
+def write_packages(archive: Path, packages: Sequence[str], hooks: Sequence[str] = ()) -> None:
+    """Write Debian packages, and what they need, as a root file system to a tar archive.
+
+    Args:
+        archive: the file to write.
+        packages: their names. They are extracted only.
+        hooks: shell commands that change the files; `$1` is their folder.
+
+    Raises:
+        StackError: when it fails.
+    """
+    include = f"--include={','.join(packages)}"
+    changes = [f"--extract-hook={hook}" for hook in hooks]
+    command = ["mmdebstrap", "--variant=extract", include, f"--hook-dir={_MERGED_USR}", *changes, _SUITE, str(archive)]
+    output_of(command, what="mmdebstrap")

@@ -47,7 +47,9 @@ class Authority:
         self.certificate = directory / "authority.pem"
         self.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def sign(self, name: str, *, user: str = "", group: str = "", addresses: Sequence[str] = ()) -> Signed:
+    def sign(
+        self, name: str, *, user: str = "", group: str = "", addresses: Sequence[str] = (), names: Sequence[str] = ()
+    ) -> Signed:
         """A certificate of a host or client on loopback, and its key, which only this user can read.
 
         Args:
@@ -55,13 +57,14 @@ class Authority:
             user: whom the certificate names; by default `name`.
             group: the group that Kubernetes takes the user to belong to.
             addresses: other IP addresses of the host.
+            names: other names of the host.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         hosts = [x509.IPAddress(ipaddress.ip_address(address)) for address in (LOOPBACK, *addresses)]
-        names = x509.SubjectAlternativeName([*hosts, x509.DNSName("localhost")])
+        known_as = x509.SubjectAlternativeName([*hosts, *map(x509.DNSName, ("localhost", *names))])
         certificate = (
             _builder(_named(user or name, group), self._name, key.public_key())
-            .add_extension(names, critical=False)
+            .add_extension(known_as, critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .sign(self._key, hashes.SHA256())
         )

@@ -6,6 +6,7 @@ import http.client
 import json
 import ssl
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from deploy.kafka.certificates import Signed
@@ -40,6 +41,16 @@ class Api:
     def get(self, path: str) -> Any:
         """What is at a path."""
         return json.loads(self._ask("GET", path))
+
+    def has(self, path: str) -> bool:
+        """Whether there is something at a path."""
+        try:
+            self.get(path)
+        except ApiError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            return False
+        return True
 
     def items(self, path: str) -> list[dict[str, Any]]:
         """The items of a list."""

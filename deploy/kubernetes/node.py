@@ -1,4 +1,4 @@
-"""The node: its network, the container runtime, the kubelet and the proxy that makes services reachable."""
+"""The node: its network and who enforces its policies, the container runtime, the kubelet, the proxy for services."""
 
 from __future__ import annotations
 
@@ -73,6 +73,8 @@ class Node:
         self._parts.start("kube-proxy", [str(self._programs / "kube-proxy"), f"--config={proxy}"])
         names.Names(self._api).start(ADDRESS)
         kubelet.wait_ready(self._ready, _READY_DEADLINE_S)
+        # It looks for its node when it starts.
+        self._parts.start("kube-router", [str(self._programs / "kube-router"), *_policies(clients["administrator"])])
 
     def import_image(self, archive: Path) -> None:
         """Import an image that `podman save` or `docker save` wrote.
@@ -190,6 +192,19 @@ def _proxy(configuration: Path) -> dict[str, object]:
         # Pods come and go quickly here.
         "iptables": {"minSyncPeriod": "0.2s"},
     }
+
+
+def _policies(configuration: Path) -> list[str]:
+    """Options of kube-router, which enforces network policies and does nothing else here."""
+    off = ("run-router", "run-service-proxy", "enable-cni", "disable-source-dest-check")
+    return [
+        "--run-firewall=true",
+        *(f"--{name}=false" for name in off),
+        "--health-port=0",
+        f"--kubeconfig={configuration}",
+        f"--hostname-override={NAME}",
+        f"--service-cluster-ip-range={SERVICE_ADDRESSES}",
+    ]
 
 
 def _answers(*command: str) -> bool:

@@ -28,6 +28,7 @@ _PACKAGES = {
     "kubectl": (".", f"{_KUBERNETES}/cmd/kubectl"),
     "pause": (".", "./pause"),
     "helm": ("helm", "helm.sh/helm/v3/cmd/helm"),
+    "kube-router": ("policies", "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router"),
 }
 _BUILD = ("nice", "-n", "15", "go", "build", "-trimpath", "-buildvcs=false")
 # Executables, and the Debian packages that have them.
@@ -37,6 +38,7 @@ _TOOLS = {
     "runc": "runc",
     "iptables": "iptables",
     "ip": "iproute2",
+    "ipset": "ipset",
     "unshare": "util-linux",
 }
 
@@ -75,7 +77,7 @@ def build(progress: Callable[[str], None]) -> Path:
     wanted = [name for name in _PACKAGES if not (programs / name).exists()]
     for number, name in enumerate(wanted, 1):
         module, package = _PACKAGES[name]
-        progress(f"building {name} ({number} of {len(wanted)}; about 10 minutes of processor time in all)")
+        progress(f"building {name} ({number} of {len(wanted)}; about 15 minutes of processor time in all)")
         # Built under another name: a program that exists is complete.
         arriving = programs / f".{name}.{os.getpid()}"
         output_of(

@@ -35,6 +35,11 @@ class GatewayServer:
         return self._gateway.listen
 
     @property
+    def metrics_address(self) -> str:
+        """Where it answers probes and shows its metrics, as `host:port`."""
+        return self._gateway.metrics
+
+    @property
     def child(self) -> Child:
         """Its process."""
         if self._child is None:
@@ -66,12 +71,12 @@ class GatewayServer:
 
     def metrics(self) -> str:
         """Its metrics, in Prometheus's text format."""
-        with urllib.request.urlopen(f"http://{self._gateway.metrics}/metrics", timeout=10) as reply:
+        with urllib.request.urlopen(f"http://{self.metrics_address}/metrics", timeout=10) as reply:
             return str(reply.read().decode())
 
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://{self._gateway.metrics}/readyz", timeout=1):
+            with urllib.request.urlopen(f"http://{self.metrics_address}/readyz", timeout=1):
                 return True
         except (urllib.error.URLError, TimeoutError):
             return False

@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 
 import prometheus_client
 from prometheus_client import CollectorRegistry
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from cairn.v1 import catalog_pb2_grpc
 from services.catalog.adapters.kafka_catalog import KafkaCatalogLog, KafkaCatalogView
 from services.catalog.application.edit_catalog import EditCatalog
 from services.catalog.application.import_catalog import ImportCatalog
-from services.catalog.application.ports import CatalogLog, CatalogView
+from services.catalog.application.ports import CatalogLog, CatalogUnavailableError, CatalogView
 from services.catalog.application.review_tags import ListTagReviews, ReviewTag
 from services.catalog.application.suggest_tags import SuggestTags
 from services.catalog.application.taggers import Taggers
@@ -34,6 +35,8 @@ from services.common.telemetry.http import serve_http
 from services.common.telemetry.traces import NO_TRACES, Traces
 
 _TAGGERS_EVERY_S = 2.0
+_FIRST_TURN_S = 30.0
+_AGAIN_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,7 @@ async def run(settings: CatalogSettings, registry: CollectorRegistry = prometheu
 
     async def serve_once_ready() -> None:
         # Aborts the open transaction of a process that died: until then readers would wait for it.
-        await log.take_turn()
+        await take_first_turn(log)
         await view.wait_ready()
         await server.grpc.set_serving(serving=True)
         await asyncio.Event().wait()
@@ -158,6 +161,20 @@ async def run(settings: CatalogSettings, registry: CollectorRegistry = prometheu
         await asyncio.gather(following, return_exceptions=True)
         await log.close()
         traces.close()
+
+
+async def take_first_turn(log: CatalogLog) -> None:
+    """Take the turn to write, with patience: a new cluster makes its topic of transactions when it is first asked.
+
+    Raises:
+        CatalogUnavailableError: when the turn cannot be taken within half a minute.
+    """
+    await AsyncRetrying(
+        retry=retry_if_exception_type(CatalogUnavailableError),
+        stop=stop_after_delay(_FIRST_TURN_S),
+        wait=wait_fixed(_AGAIN_S),
+        reraise=True,
+    )(log.take_turn)
 
 
 async def _until_it_ends(task: asyncio.Task[None]) -> None:

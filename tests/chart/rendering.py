@@ -106,6 +106,10 @@ MATRIX: Mapping[str, Mapping[str, Any]] = {
             "settings": {"CAIRN_OPENEDX_TOPICS": "prod-analytics"},
         }
     },
+    "Open edX with TLS": {
+        "tls": {"secretName": "cairn-tls", "insecure": False},
+        "openedx": {"enabled": True, "apiKey": {"secretName": "openedx"}, "ca": {"secretName": "cairn-tls"}},
+    },
     "topics from elsewhere": {"topics": {"create": False}},
     "without policies": {"networkPolicy": {"enabled": False}},
     "without pauses": {"shutdown": {"preStopS": 0, "drainS": 0}},

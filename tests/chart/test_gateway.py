@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+from http.client import HTTPConnection
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -10,6 +12,7 @@ from helm_python import HelmError
 
 from deploy.kafka.certificates import Authority
 from deploy.local.gateway import binary, is_available
+from deploy.processes import Child, Command, free_port
 from tests.chart.rendering import MATRIX, case, merged, objects, of_kind, render
 
 CASES = pytest.mark.parametrize("name", ["gateway", "gateway to TLS"])
@@ -78,6 +81,57 @@ def test_its_pod_is_confined_and_probed(name):
     assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "metrics"}
     admin = yaml.safe_load(configuration(case(name)))["admin"]["address"]["socket_address"]["address"]
     assert admin == "127.0.0.1"
+
+
+@pytest.mark.skipif(not is_available(), reason="there is no Envoy for this machine")
+def test_a_pod_that_is_about_to_stop_asks_its_clients_to_connect_again(tmp_path):
+    rendered = objects(merged(MATRIX["gateway"], {"shutdown": {"preStopS": 1}}))
+    (container,) = deployment(rendered)["containers"]
+    ports = {number: str(free_port()) for number in ("8080", "9464", "9901")}
+    config, hook = configuration(rendered), container["lifecycle"]["preStop"]["exec"]["command"]
+    for number, free in ports.items():
+        config = config.replace(f"port_value: {number}\n", f"port_value: {free}\n")
+        hook = [word.replace(f"/{number}", f"/{free}") for word in hook]
+    (tmp_path / "envoy.yaml").write_text(config)
+    arguments = [binary(), "--config-path", str(tmp_path / "envoy.yaml"), "--disable-hot-restart", "--concurrency", "1"]
+    envoy = Child(Command("gateway", arguments, tmp_path / "gateway.log"))
+    try:
+        envoy.wait_ready(lambda: asked(f"127.0.0.1:{ports['9464']}", "/readyz").status == 200, 20.0)
+        kept = HTTPConnection("127.0.0.1", int(ports["8080"]), timeout=20)
+        answers = [asked(kept, "/openapi.yaml")]
+        assert subprocess.run(hook, timeout=20, check=False).returncode == 0
+        answers.append(asked(kept, "/openapi.yaml"))
+        kept.close()
+        assert [(answer.status, answer.getheader("connection")) for answer in answers] == [(200, None), (200, "close")]
+        assert asked(f"127.0.0.1:{ports['9464']}", "/readyz").status == 503
+    finally:
+        envoy.stop()
+
+
+def asked(server, path):
+    """The answer, of a connection or of an address; a status of 0 says that nobody answers."""
+    connection = HTTPConnection(server, timeout=20) if isinstance(server, str) else server
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        answer.read()
+    except OSError:
+        return SimpleNamespace(status=0)
+    return answer
+
+
+def test_it_runs_where_all_pods_run_and_is_spread_over_nodes():
+    values = merged(MATRIX["gateway"], MATRIX["placement"])
+    pod = deployment(objects(values))
+    common = MATRIX["placement"]["common"]
+    assert {name: pod[name] for name in ("nodeSelector", "tolerations", "affinity", "priorityClassName")} == {
+        name: common[name] for name in ("nodeSelector", "tolerations", "affinity", "priorityClassName")
+    }
+    spread = pod["topologySpreadConstraints"]
+    assert [each["topologyKey"] for each in spread] == ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
+    assert {each["labelSelector"]["matchLabels"]["app.kubernetes.io/component"] for each in spread} == {"gateway"}
+    own = deployment(objects(merged(values, {"gateway": {"priorityClassName": "low"}})))
+    assert own["priorityClassName"] == "low"
 
 
 @CASES

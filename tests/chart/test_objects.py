@@ -118,7 +118,7 @@ def test_a_pod_is_replaced_by_one_that_works_and_one_at_a_time(name):
             assert one["spec"]["strategy"] == {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
             assert one["spec"]["minReadySeconds"] >= 5
     disrupted = {one["metadata"]["name"]: one["spec"] for one in of_kind("PodDisruptionBudget", case(name))}
-    optional = ["cairn-openedx"] if name == "Open edX" else []
+    optional = ["cairn-openedx"] if name.startswith("Open edX") else []
     optional += ["cairn-gateway"] if name.startswith("gateway") else []
     assert sorted(disrupted) == sorted(["cairn-catalog", "cairn-ingest", "cairn-server", "cairn-worker", *optional])
     # A budget that allows none would keep a node with a single replica from being drained.
@@ -185,7 +185,7 @@ def test_the_reader_of_open_edx_runs_only_if_enabled_and_reaches_its_own_kafka_a
     (reader,) = [each for each in containers(case("Open edX")) if each.role == "openedx"]
     variables = {variable["name"]: variable.get("value") for variable in reader.container["env"]}
     assert variables["CAIRN_KAFKA"] == "kafka.campus.example:9094"
-    assert variables["CAIRN_TARGET_INGEST"] == "cairn-ingest:50051"
+    assert variables["CAIRN_TARGET_INGEST"] == "cairn-ingest.learning.svc:50051"
     policies = {one["metadata"]["name"]: one["spec"] for one in of_kind("NetworkPolicy", case("Open edX"))}
     kafka, ingest = policies["cairn-openedx"]["egress"]
     assert [port["port"] for port in kafka["ports"]] == [9094]
@@ -194,6 +194,18 @@ def test_the_reader_of_open_edx_runs_only_if_enabled_and_reaches_its_own_kafka_a
     assert "openedx" in [
         each["podSelector"].get("matchLabels", {}).get("app.kubernetes.io/component") for each in callers
     ]
+
+
+def test_the_reader_of_open_edx_knows_ingest_by_its_authority():
+    readers = [each for name in ("Open edX", "Open edX with TLS") for each in containers(case(name))]
+    given = [
+        {variable["name"]: variable.get("value") for variable in each.container["env"]}
+        for each in readers
+        if each.role == "openedx"
+    ]
+    roots = [variables.get("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH") for variables in given]
+    assert roots == [None, "/etc/cairn/ca.crt"]
+    assert [variables.get("CAIRN_OPENEDX_INSECURE") for variables in given] == ["true", None]
 
 
 def test_kafka_and_the_collector_are_reached_on_the_ports_of_their_addresses_or_others_that_are_named():

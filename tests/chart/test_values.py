@@ -47,6 +47,8 @@ SET_BY_THE_CHART = re.compile(
     "|METRICS_.*|TRACES_.*|BUNDLES|FAIL_POINT|ALLOW_FAIL_POINTS)"
 )
 
+OPENEDX = {"enabled": True, "apiKey": {"secretName": "openedx"}}
+
 
 @pytest.mark.parametrize(
     ("values", "reason"),
@@ -68,6 +70,11 @@ SET_BY_THE_CHART = re.compile(
         ({"kafka": {"security": "sasl_tls", "mechanism": "OAUTHBEARER"}}, "needs kafka.token.url"),
         ({"ingest": {"kafka": {"security": "sasl_tls"}}}, "ingest: kafka.mechanism=SCRAM-SHA-512 needs"),
         ({"openedx": {"enabled": True}}, "openedx.apiKey.secretName is empty"),
+        ({"openedx": OPENEDX | {"ca": {"secretName": "authority"}}}, "openedx.ca needs TLS"),
+        (
+            {"openedx": OPENEDX, "tls": {"secretName": "a", "insecure": False, "clientCa": {"secretName": "b"}}},
+            "openedx.enabled and tls.clientCa contradict each other",
+        ),
         ({"redis": {"url": "redis://user:secret@redis:6379/0"}}, "/redis/url"),
         ({"redis": {"url": "http://redis"}}, "/redis/url"),
         ({"redis": {"url": "redis://redis:6379/0?password=secret"}}, "redis.url has a password"),
@@ -166,7 +173,7 @@ def test_values_yaml_shows_every_value_once():
     shown = {".".join(path[:depth]) for path, _ in leaves(DEFAULTS) for depth in range(1, len(path) + 1)}
     for path, _ in described(SCHEMA):
         role, _, rest = path.partition(".")
-        common = role in ROLES and rest.partition(".")[0] in everywhere
+        common = role in (*ROLES, "gateway") and rest.partition(".")[0] in everywhere
         if not common and not path.endswith((".resources.claims",)) and path != "global":
             assert path in shown, f"values.yaml lacks {path}"
 
@@ -228,7 +235,7 @@ CASES = (
     united("Kafka with client credentials", "KEDA", "bundles in a bucket", "Redis with a password in a file"),
     united("Kafka with client certificates", "Open edX"),
     united("Kafka with a token command"),
-    united("gateway to TLS"),
+    united("gateway to TLS", "Open edX with TLS"),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import subprocess
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 import grpc
 import pytest
+import yaml
 from grpc_status import rpc_status
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -26,6 +28,7 @@ from services.common.rpc.statuses import FieldViolation, invalid_argument, resou
 pytestmark = pytest.mark.skipif(not is_available(), reason="there is no Envoy for this machine")
 
 OPENAPI = Path(__file__).parents[2] / "docs/openapi.yaml"
+COMPOSE = Path(__file__).parents[2] / "deploy/compose.yaml"
 # The largest request, from docs/settings.md.
 BYTES_MAX = 4_194_304
 
@@ -420,6 +423,15 @@ def test_grpc_itself_is_not_served(call, fakes):
     answer = call("POST", path, b"", **{"Content-Type": "application/grpc"})
     assert answer.headers["grpc-status"] == str(grpc.StatusCode.UNIMPLEMENTED.value[0])
     assert fakes.requests == []
+
+
+def test_the_compose_file_sees_whether_it_is_ready(gateway):
+    service = yaml.safe_load(COMPOSE.read_text())["services"]["gateway"]
+    program, *arguments = service["healthcheck"]["test"][1:]
+    asked = [argument.replace("/9464", f"/{gateway.metrics_address.rpartition(':')[2]}") for argument in arguments]
+    assert subprocess.run([program, *asked], timeout=20, check=False).returncode == 0
+    nobody = [argument.replace("/9464", f"/{free_port()}") for argument in arguments]
+    assert subprocess.run([program, *nobody], timeout=20, check=False).returncode != 0
 
 
 def test_a_service_that_is_away_is_503_in_the_same_shape(tmp_path):

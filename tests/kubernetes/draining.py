@@ -1,10 +1,10 @@
-"""A node is drained, and network policies."""
+"""A node is drained."""
 
 from __future__ import annotations
 
 from deploy.kubernetes import node
 from deploy.kubernetes.api import ApiError
-from tests.kubernetes.load import account, answers_of, load, reading
+from tests.kubernetes.load import OverHttp, account, answers_of, load, reading
 from tests.kubernetes.release import NAMESPACE, READY_DEADLINE_S, until
 from tests.kubernetes.results import check, must
 from tests.kubernetes.site import Site
@@ -18,47 +18,30 @@ _GONE_DEADLINE_S = 90.0
 )
 def drain(site: Site) -> str:
     two = {"replicas": 2}
-    site.apply(worker=two, ingest=two, server=two)
-    with load(site, per_s=500) as sent, reading(site) as readers:
+    processes = ("ingest", "server", "worker", "gateway")
+    site.apply(**dict.fromkeys(processes, two))
+    with load(site, per_s=500) as sent, reading(site) as readers, OverHttp(site) as callers:
         sent.wait_acknowledged(500)
         site.cluster.kubectl("cordon", node.NAME)
         try:
-            for process in ("ingest", "server", "worker"):
+            for process in processes:
                 first, second = site.release.pods(process)
                 must(_evict(site, first.name), f"{first.name} could not be evicted")
                 must(not _evict(site, second.name), f"{second.name} was evicted too, against the budget")
         finally:
             site.cluster.kubectl("uncordon", node.NAME)
-        for process in ("ingest", "server", "worker"):
+        for process in processes:
             site.release.wait_ready(process, 2)
             oldest = min(site.release.pods(process), key=lambda pod: pod.created)
             until(lambda pod=oldest: _evict(site, pod.name), READY_DEADLINE_S, f"the eviction of {oldest.name}")
             site.release.wait_ready(process, 2)
         sent.stop()
         answers = sent.answers + answers_of(readers)
+        over_http = callers.answers("ingest") + callers.answers("gateway")
     figures = account(site)
     must(set(answers) == {"OK"}, f"calls were answered {dict(answers)}")
-    return f"{answers['OK']} calls were answered; {figures}"
-
-
-@check(
-    "network-policies",
-    "every pod is selected by a policy that denies what no other allows (no plug-in enforces them here)",
-)
-def network_policies(site: Site) -> str:
-    site.apply()
-    policies = site.cluster.api.items(f"/apis/networking.k8s.io/v1/namespaces/{NAMESPACE}/networkpolicies")
-    deny = [
-        each["spec"]["podSelector"].get("matchLabels", {})
-        for each in policies
-        if not {"ingress", "egress"} & each["spec"].keys()
-        and set(each["spec"]["policyTypes"]) == {"Ingress", "Egress"}
-        and "matchExpressions" not in each["spec"]["podSelector"]
-    ]
-    for pod in site.release.pods():
-        labels = pod.described["metadata"]["labels"]
-        must(any(wanted.items() <= labels.items() for wanted in deny), f"no policy denies what {pod.name} may not")
-    return f"{len(policies)} policies"
+    must(set(over_http) == {"200"}, f"requests over HTTP were answered {dict(over_http)}")
+    return f"{answers['OK']} calls and {over_http['200']} requests over HTTP were answered; {figures}"
 
 
 def _evict(site: Site, pod: str) -> bool:

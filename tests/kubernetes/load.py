@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
+from typing import Self
 
 from cairn.v1.ingest_pb2 import EventSubmission
 from services.common.kafka.envelope import LEARNER_EVENTS
@@ -19,6 +20,7 @@ from tests.faults.log_records import read_log
 from tests.faults.publishing import submissions
 from tests.faults.reading import Reader
 from tests.faults.results import Row, ScenarioFailedError
+from tests.kubernetes.over_http import Answer, Caller, HttpClient, statement
 from tests.kubernetes.release import until
 from tests.kubernetes.results import CheckFailedError, must
 from tests.kubernetes.site import PARTITIONS, Site
@@ -26,6 +28,7 @@ from tests.kubernetes.site import PARTITIONS, Site
 READERS_LEARNERS = [f"learner-{number}" for number in range(5)]
 
 _ENDLESS = 1_000_000
+_HTTP_CALLERS = 4
 _SENT_DEADLINE_S = 300.0
 _DRAINED_DEADLINE_S = 120.0
 # Each load has a seed of its own, so that no event has the id of another.
@@ -115,6 +118,47 @@ def reading(site: Site, *, readers: int = 2) -> Iterator[list[Reader]]:
     finally:
         for reader in found:
             reader.close()
+
+
+class OverHttp:
+    """Platforms that post statements to ingest, and others that ask the gateway for lists, each without a pause."""
+
+    def __init__(self, site: Site) -> None:
+        """Args: `site`, where."""
+        self._learner, self._statements = f"caller-{next(_seeds)}", itertools.count()
+        self._callers = {
+            process: [
+                Caller(HttpClient(site.release.address(process, "http"), site.api_key), request)
+                for _ in range(_HTTP_CALLERS)
+            ]
+            for process, request in (("ingest", self._post), ("gateway", self._ask))
+        }
+
+    def answers(self, process: str) -> Counter[str]:
+        """What ingest or the gateway answered: statuses, and failures of connections."""
+        return sum((each.answers for each in self._callers[process]), Counter())
+
+    def __enter__(self) -> Self:
+        for each in self._all():
+            each.start()
+        until(lambda: all(each.answers for each in self._all()), _SENT_DEADLINE_S, "the first answers over HTTP")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each in self._all():
+            each.close()
+
+    def _all(self) -> Iterator[Caller]:
+        return itertools.chain.from_iterable(self._callers.values())
+
+    def _post(self, client: HttpClient, number: int) -> Answer:
+        said = statement(self._learner, f"q{number % 50}", next(self._statements))
+        return client.call("POST", "/xAPI/statements", said)
+
+    @staticmethod
+    def _ask(client: HttpClient, number: int) -> Answer:
+        learner = READERS_LEARNERS[number % len(READERS_LEARNERS)]
+        return client.call("POST", f"/v1/learners/{learner}:recommend", {"limit": 5})
 
 
 def answers_of(readers: list[Reader]) -> Counter[str]:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import time
 import urllib.error
 import urllib.request
+from http import HTTPStatus
 from typing import Any
 
 import grpc
+from prometheus_client.parser import text_string_to_metric_families
 
 from cairn.v1 import recommender_pb2, recommender_pb2_grpc
 from deploy.kafka.certificates import Authority
+from tests.kubernetes.entries import send_on_bus, wait_responses
 from tests.kubernetes.installing import answer
 from tests.kubernetes.load import account
-from tests.kubernetes.release import READY_DEADLINE_S, Pod, until
+from tests.kubernetes.over_http import HttpClient, learner_of, statement
+from tests.kubernetes.release import NAMESPACE, READY_DEADLINE_S, Pod, until
 from tests.kubernetes.results import check, must
 from tests.kubernetes.site import Site
 
@@ -34,15 +38,42 @@ def probes(site: Site) -> str:
     return f"{len(pods)} pods"
 
 
-@check("probes-tls", "with TLS, probes still succeed, calls with the authority's certificate too, and plain calls fail")
+@check("metrics", "the PodMonitor selects every pod, and each has metrics on the port that it names")
+def metrics(site: Site) -> str:
+    site.apply()
+    monitors = site.cluster.api.items(f"/apis/monitoring.coreos.com/v1/namespaces/{NAMESPACE}/podmonitors")
+    (selected,) = (each["spec"]["selector"]["matchLabels"] for each in monitors)
+    (port,) = (endpoint["port"] for each in monitors for endpoint in each["spec"]["podMetricsEndpoints"])
+    pods = site.release.pods()
+    count = 0
+    for pod in pods:
+        must(selected.items() <= pod.described["metadata"]["labels"].items(), f"{pod.name} is not selected")
+        text = _read(pod, pod.port(port), "metrics")
+        found = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        must(found, f"{pod.name} has no metrics")
+        count += len(found)
+    return f"{count:,} figures of {len(pods)} pods"
+
+
+@check(
+    "probes-tls",
+    "with TLS, probes, gateway and Open edX's reader work, as do calls that trust the authority; plain ones fail",
+)
 def probes_tls(site: Site) -> str:
     site.apply()
+    services = ("ingest", "catalog", "server")
     authority = Authority(site.directory / "tls")
-    signed = authority.sign("tls", addresses=[site.release.address("server").partition(":")[0]])
-    texts = {"tls.crt": signed.certificate.read_text(), "tls.key": signed.key.read_text()}
+    signed = authority.sign(
+        "tls",
+        addresses=[site.release.address(service).partition(":")[0] for service in services],
+        names=[f"{site.release.object_name(service)}.{NAMESPACE}.svc" for service in services],
+    )
+    files = {"tls.crt": signed.certificate, "tls.key": signed.key, "ca.crt": authority.certificate}
+    texts = {name: file.read_text(encoding="utf-8") for name, file in files.items()}
     site.create(site.secret("cairn-tls", texts, "kubernetes.io/tls"))
+    own = {"ca": {"secretName": "cairn-tls"}}
     try:
-        site.apply(tls={"secretName": "cairn-tls", "insecure": False})
+        site.apply(tls={"secretName": "cairn-tls", "insecure": False}, gateway=own, openedx=own)
         restarted = [pod.name for pod in site.release.pods() if pod.restarts]
         must(not restarted, f"{', '.join(restarted)} was restarted")
         address = site.release.address("server")
@@ -51,6 +82,13 @@ def probes_tls(site: Site) -> str:
             must(_code(site, channel) is grpc.StatusCode.OK, f"a call over TLS was answered {_code(site, channel)}")
         with grpc.insecure_channel(address) as channel:
             must(_code(site, channel) is grpc.StatusCode.UNAVAILABLE, "a plain call was answered")
+        client = HttpClient(site.release.address("ingest", "http"), site.api_key, authority.certificate)
+        posted = client.call("POST", "/xAPI/statements", statement("tls", "q1"))
+        client.close()
+        must(posted.status == HTTPStatus.OK, f"a statement over TLS was answered {posted}")
+        wait_responses(site, learner_of("tls"), 1)
+        send_on_bus(site, 8)
+        wait_responses(site, "8", 1)
     finally:
         site.apply()
     return ""
@@ -76,6 +114,11 @@ def redis_outage(site: Site) -> str:
         others = [pod for process in ("ingest", "catalog") for pod in site.release.pods(process)]
         must(all(pod.ready for pod in others), f"not ready: {', '.join(str(pod) for pod in others if not pod.ready)}")
         answer(site, "ben", correct=True)
+        client = HttpClient(site.release.address("ingest", "http"), site.api_key)
+        (stated,) = client.call("POST", "/xAPI/statements", statement("ben", "q1")).content
+        asked = client.call("GET", f"/xAPI/statements?statementId={stated}")
+        client.close()
+        must(asked.status == HTTPStatus.SERVICE_UNAVAILABLE, f"a statement that nobody can look up is {asked}")
     finally:
         site.redis.start()
     ready_s = until(lambda: all(pod.ready for pod in site.release.pods()), READY_DEADLINE_S, "ready pods")
@@ -87,10 +130,15 @@ def redis_outage(site: Site) -> str:
 
 def _status(pod: Pod, path: str) -> int:
     try:
-        with urllib.request.urlopen(f"http://{pod.address}:{_METRICS_PORT}/{path}", timeout=_TIMEOUT_S) as reply:
-            return int(reply.status)
+        _read(pod, _METRICS_PORT, path)
     except urllib.error.HTTPError as error:
         return error.code
+    return HTTPStatus.OK
+
+
+def _read(pod: Pod, port: int, path: str) -> str:
+    with urllib.request.urlopen(f"http://{pod.address}:{port}/{path}", timeout=_TIMEOUT_S) as reply:
+        return str(reply.read().decode())
 
 
 def _code(site: Site, channel: grpc.Channel) -> grpc.StatusCode:

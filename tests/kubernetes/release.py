@@ -63,6 +63,13 @@ class Release:
 
         until(settled, READY_DEADLINE_S, "the end of the earlier pods")
 
+    def restart(self, process: str) -> None:
+        """Replace the pods of a process one after the other, as an upgrade does."""
+        name = f"deployment/{self.object_name(process)}"
+        self.cluster.kubectl("rollout", "restart", "-n", NAMESPACE, name)
+        self.cluster.kubectl("rollout", "status", "-n", NAMESPACE, name, f"--timeout={READY_DEADLINE_S:.0f}s")
+        self.wait_settled()
+
     def pods(self, process: str = "") -> list[Pod]:
         """The pods of a process, or of all, that are not being deleted; Jobs' pods that ended are left out."""
         selector = _OF_RELEASE
@@ -71,10 +78,11 @@ class Release:
         found = [Pod(each) for each in self.cluster.api.items(f"{_PODS}?labelSelector={selector}")]
         return [pod for pod in found if not pod.deleted and pod.phase not in ("Succeeded", "Failed")]
 
-    def address(self, process: str) -> str:
-        """host:port of the Service of a process."""
-        service = self.cluster.api.get(f"/api/v1/namespaces/{NAMESPACE}/services/{self.object_name(process)}")
-        return f"{service['spec']['clusterIP']}:{service['spec']['ports'][0]['port']}"
+    def address(self, process: str, port: str = "grpc") -> str:
+        """host:port of the Service of a process; `port` is its name."""
+        spec = self.cluster.api.get(f"/api/v1/namespaces/{NAMESPACE}/services/{self.object_name(process)}")["spec"]
+        (number,) = (each["port"] for each in spec["ports"] if each["name"] == port)
+        return f"{spec['clusterIP']}:{number}"
 
     @staticmethod
     def object_name(process: str) -> str:
@@ -120,6 +128,11 @@ class Pod:
     def address(self) -> str:
         """Its IP address; empty before it has one."""
         return str(self.described["status"].get("podIP", ""))
+
+    def port(self, name: str) -> int:
+        """The number of a port of its containers."""
+        ports = [port for each in self.described["spec"]["containers"] for port in each.get("ports", ())]
+        return next(int(port["containerPort"]) for port in ports if port["name"] == name)
 
     @property
     def phase(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.faults.unread import Unread
 from tests.kubernetes.load import account, answers_of, load, reading
-from tests.kubernetes.release import NAMESPACE, READY_DEADLINE_S, until
+from tests.kubernetes.release import NAMESPACE, until
 from tests.kubernetes.results import check, must
 from tests.kubernetes.site import Site
 
@@ -24,7 +24,7 @@ def rolling_workers(site: Site) -> str:
         sent.wait_acknowledged(2 * _PER_S)
         epoch = site.current_epoch()
         with Unread(lambda: site.positions(epoch)) as unread:
-            _restart(site, "worker")
+            site.release.restart("worker")
         rate = sent.stop()
     figures = account(site)
     must(
@@ -41,7 +41,7 @@ def rolling_services(site: Site) -> str:
         sent.wait_acknowledged(1_000)
         until(lambda: answers_of(readers)["OK"] > 0, _REPLACED_DEADLINE_S, "the first answer")
         for process in ("ingest", "server"):
-            _restart(site, process)
+            site.release.restart(process)
         sent.stop()
         sends, reads = sent.answers, answers_of(readers)
     figures = account(site)
@@ -67,11 +67,3 @@ def forced_kill(site: Site) -> str:
     for who, answers in (("ingest", sends), ("the server", reads)):
         must(set(answers) <= _DOCUMENTED, f"{who} answered {dict(answers)}")
     return f"requests: {dict(sends)}, reads: {dict(reads)}; {figures}"
-
-
-def _restart(site: Site, process: str) -> None:
-    """Replace the pods of a process one after the other, as an upgrade does."""
-    name = f"deployment/{site.release.object_name(process)}"
-    site.cluster.kubectl("rollout", "restart", "-n", NAMESPACE, name)
-    site.cluster.kubectl("rollout", "status", "-n", NAMESPACE, name, f"--timeout={READY_DEADLINE_S:.0f}s")
-    site.release.wait_settled()

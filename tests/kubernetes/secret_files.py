@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from tests.kubernetes.release import NAMESPACE, until
+from tests.kubernetes.release import NAMESPACE
 from tests.kubernetes.results import check, must
 from tests.kubernetes.site import Site
 
-_ENDED_DEADLINE_S = 120.0
 _FILE = "/etc/cairn/tenants.yaml"
 
 
@@ -58,34 +55,10 @@ _LOAD = (
 
 def _run(site: Site, name: str, *, mode: int, security: dict[str, int]) -> str:
     """What a pod says that reads the tenants file from a Secret as the processes do."""
-    container = {
-        "name": "read",
-        "image": site.image("server"),
-        "imagePullPolicy": "Never",
-        "command": ["python", "-c", _LOAD, _FILE],
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        "volumeMounts": [{"name": "files", "mountPath": "/etc/cairn", "readOnly": True}],
-    }
-    pod: dict[str, Any] = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "namespace": NAMESPACE},
-        "spec": {
-            "restartPolicy": "Never",
-            "automountServiceAccountToken": False,
-            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}, **security},
-            "containers": [container],
-            "volumes": [{"name": "files", "secret": {"secretName": "cairn-tenants", "defaultMode": mode}}],
-        },
-    }
-    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{name}"
-    site.create(pod)
-    try:
-        until(
-            lambda: site.cluster.api.get(path)["status"].get("phase") in ("Succeeded", "Failed"),
-            _ENDED_DEADLINE_S,
-            f"the end of the pod {name}",
-        )
-        return site.release.logs(name)
-    finally:
-        site.cluster.kubectl("delete", "pod", "-n", NAMESPACE, name, "--wait=false")
+    return site.run_pod(
+        name,
+        ["python", "-c", _LOAD, _FILE],
+        security=security,
+        mounts=[{"name": "files", "mountPath": "/etc/cairn", "readOnly": True}],
+        volumes=[{"name": "files", "secret": {"secretName": "cairn-tenants", "defaultMode": mode}}],
+    )

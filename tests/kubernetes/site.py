@@ -7,7 +7,7 @@ import copy
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,18 +20,24 @@ from services.common.auth.api_keys import create_api_key
 from services.common.auth.tenant import ALL_SCOPES
 from services.common.kafka.connection import topic_end_offsets
 from services.common.kafka.envelope import LEARNER_EVENTS, Position
+from services.common.kafka.topics import TopicDeclaration, ensure_topics
 from services.recommender.adapters.redis.keys import position_key
 from tests.faults.publishing import Platform
 from tests.faults.redis_server import DurableRedis
+from tests.kubernetes import images, monitoring
 from tests.kubernetes.lag_metrics import LagMetrics
 from tests.kubernetes.release import NAMESPACE, Release, until
 from tests.kubernetes.results import must, tell
 
 TENANT = "riverbend"
 PARTITIONS = 4
+# The topic of Open edX's event bus, on the same Kafka.
+BUS = "analytics"
 # Every process asks for little of the processor, so that all fit on one small machine.
-_PROCESSES = ("ingest", "catalog", "server", "worker", "lag", "topics", "train", "replay")
+_PROCESSES = ("ingest", "catalog", "server", "worker", "lag", "gateway", "openedx", "topics", "train", "replay")
 _USER = 10001
+_OWN_USER = {"runAsUser": _USER, "runAsGroup": _USER}
+_ENDED_DEADLINE_S = 120.0
 
 
 @dataclass
@@ -74,6 +80,10 @@ class Site:
         """Start Kafka and Redis, and prepare the namespace: secrets and a volume."""
         self.kafka.start()
         self.redis.start()
+        # Of Open edX, which makes its own.
+        bus = {name: TopicDeclaration(partitions=1) for name in (BUS, "cairn.openedx.dlt")}
+        ensure_topics(self.kafka.connection, bus)
+        monitoring.define(self.cluster)
         self._prepare_namespace()
 
     def stop(self) -> None:
@@ -99,6 +109,8 @@ class Site:
                 "extraVolumeMounts": [{"name": "compiled", "mountPath": "/compiled"}],
             },
             "networkPolicy": {
+                # The node answers itself, in place of pods in kube-system.
+                "dns": {"to": [{"ipBlock": {"cidr": f"{self.cluster.address}/32"}}]},
                 "kafka": {"ports": [int(kafka.rpartition(":")[2])]},
                 "redis": {"ports": [self.redis.port]},
             },
@@ -106,8 +118,13 @@ class Site:
         }
         here["topics"] |= {"replicationFactor": 1, "partitions": PARTITIONS}
         # Checks that need more ask for them.
-        for name in ("ingest", "server", "worker"):
+        for name in ("ingest", "server", "worker", "gateway"):
             here[name]["replicas"] = 1
+        # Everything that can be switched on is.
+        here["ingest"]["http"] = {"enabled": True}
+        here["gateway"] |= {"enabled": True, "image": {"repository": images.ENVOY, "tag": self._tag}}
+        here["openedx"] |= {"enabled": True, "apiKey": {"secretName": "cairn-openedx"}}
+        here["monitoring"] = {"enabled": True}
         return merged(here, others)
 
     def apply(self, **others: Any) -> None:
@@ -130,6 +147,56 @@ class Site:
     def create(self, *objects: Mapping[str, Any]) -> None:
         """Create objects in the cluster, or change them."""
         self.cluster.kubectl("apply", "-f", "-", given="\n---\n".join(json.dumps(each) for each in objects))
+
+    def run_pod(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        namespace: str = NAMESPACE,
+        security: Mapping[str, int] = _OWN_USER,
+        volumes: Sequence[Mapping[str, object]] = (),
+        mounts: Sequence[Mapping[str, object]] = (),
+    ) -> str:
+        """What a pod says that runs a command in the server's image, once it has ended.
+
+        Args:
+            name: of the pod.
+            command: the program and its arguments.
+            namespace: of the pod.
+            security: users and groups.
+            volumes: of the pod.
+            mounts: where they are.
+        """
+        container = {
+            "name": name,
+            "image": self.image("server"),
+            "imagePullPolicy": "Never",
+            "command": list(command),
+            "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+            "volumeMounts": list(mounts),
+        }
+        spec = {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}, **security},
+            "containers": [container],
+            "volumes": list(volumes),
+        }
+        path = f"/api/v1/namespaces/{namespace}/pods/{name}"
+        # A new namespace has its account a moment later.
+        account = f"/api/v1/namespaces/{namespace}/serviceaccounts/default"
+        until(lambda: self.cluster.api.has(account), _ENDED_DEADLINE_S, f"the account of the namespace {namespace}")
+        self.create(_object("v1", "Pod", name, namespace=namespace, spec=spec))
+        try:
+            until(
+                lambda: self.cluster.api.get(path)["status"].get("phase") in ("Succeeded", "Failed"),
+                _ENDED_DEADLINE_S,
+                f"the end of the pod {name}",
+            )
+            return self.cluster.kubectl("logs", "--namespace", namespace, name)
+        finally:
+            self.cluster.kubectl("delete", "pod", "-n", namespace, name, "--wait=false")
 
     def removed(self) -> None:
         """Say that the release was changed or removed by other means than `apply`."""
@@ -203,6 +270,7 @@ class Site:
             *self._volume("bundles"),
             *self._volume("compiled"),
             self.secret("cairn-redis", {"url": self.redis.url}),
+            self.secret("cairn-openedx", {"api-key": self.api_key}),
             self.secret("cairn-tenants", {"tenants.yaml": self.tenants_file.read_text(encoding="utf-8")}),
         )
 

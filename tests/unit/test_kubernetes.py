@@ -30,13 +30,16 @@ def names(certificate, oid):
     return [each.value for each in certificate.subject.get_attributes_for_oid(oid)]
 
 
-def test_a_certificate_names_the_user_the_group_and_every_address(tmp_path):
-    signed = Authority(tmp_path / "authority").sign("kubelet", user="system:node:a", group="g", addresses=["10.1.2.3"])
+def test_a_certificate_names_the_user_the_group_and_every_address_and_host(tmp_path):
+    signed = Authority(tmp_path / "authority").sign(
+        "kubelet", user="system:node:a", group="g", addresses=["10.1.2.3"], names=["kubelet.example.org"]
+    )
     certificate = x509.load_pem_x509_certificate(signed.certificate.read_bytes())
     assert names(certificate, NameOID.COMMON_NAME) == ["system:node:a"]
     assert names(certificate, NameOID.ORGANIZATION_NAME) == ["g"]
     hosts = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert [str(each) for each in hosts.get_values_for_type(x509.IPAddress)] == ["127.0.0.1", "10.1.2.3"]
+    assert hosts.get_values_for_type(x509.DNSName) == ["localhost", "kubelet.example.org"]
 
 
 def test_each_client_of_the_api_server_is_configured_with_a_certificate_of_its_own(tmp_path):
@@ -86,7 +89,8 @@ def test_what_is_missing_is_named_by_debian_package(monkeypatch):
     monkeypatch.setattr(programs, "PLUGINS", programs.CACHE / "absent")
     assert programs.missing_tools() == [
         "root with the right to make namespaces",
-        *("Go 1.24", "containerd", "runc", "iptables", "iproute2", "util-linux", "containernetworking-plugins"),
+        *("Go 1.24", "containerd", "runc", "iptables", "iproute2", "ipset", "util-linux"),
+        "containernetworking-plugins",
     ]
 
 

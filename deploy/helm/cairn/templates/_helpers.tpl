@@ -129,6 +129,12 @@ labels:
 {{- if and $values.openedx.enabled (not $values.openedx.apiKey.secretName) -}}
 {{- fail "openedx.apiKey.secretName is empty: name a Secret with an API key of the tenant whose Open edX is read" -}}
 {{- end -}}
+{{- if and $values.openedx.enabled $values.tls.clientCa.secretName -}}
+{{- fail "openedx.enabled and tls.clientCa contradict each other: the reader has no certificate of a client. Remove one" -}}
+{{- end -}}
+{{- if and $values.openedx.ca.secretName (not $values.tls.secretName) -}}
+{{- fail "openedx.ca needs TLS: set tls.secretName too" -}}
+{{- end -}}
 {{- range $role, $what := include "cairn.roles" . | fromYaml -}}
 {{- include "cairn.checkKafka" (dict "role" $role "kafka" (include "cairn.kafka" (dict "root" $ "role" $role) | fromYaml)) -}}
 {{- end -}}

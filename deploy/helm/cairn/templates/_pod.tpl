@@ -43,36 +43,7 @@ spec:
   # A pod that failed stays, with its log.
   restartPolicy: Never
   {{- end }}
-  {{- with $root.Values.image.pullSecrets }}
-  imagePullSecrets:
-    {{- range . }}
-    - name: {{ . }}
-    {{- end }}
-  {{- end }}
-  {{- with $values.priorityClassName }}
-  priorityClassName: {{ . }}
-  {{- end }}
-  {{- with $values.nodeSelector }}
-  nodeSelector: {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with $values.tolerations }}
-  tolerations: {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with $values.affinity }}
-  affinity: {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- if $own.serves }}
-  {{- with $values.topologySpread }}
-  topologySpreadConstraints:
-    {{- range . }}
-    - {{ toYaml . | nindent 6 | trim }}
-      labelSelector:
-        matchLabels:
-          {{- include "cairn.selector" (dict "root" $root "role" $.role) | nindent 10 }}
-      matchLabelKeys: [pod-template-hash]
-    {{- end }}
-  {{- end }}
-  {{- end }}
+  {{- include "cairn.placement" (dict "root" $root "role" .role "spreads" $own.serves) | nindent 2 }}
   {{- range $index, $step := $steps }}
   {{- if and (eq $index 0) (gt (len $steps) 1) }}
   initContainers:
@@ -102,6 +73,41 @@ spec:
     {{- with $values.extraVolumes }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
+{{- end -}}
+
+{{/* Where a pod may run, and with which credentials its images are pulled: root; role; spreads, whether over zones and nodes. */}}
+{{- define "cairn.placement" -}}
+{{- $values := include "cairn.values" . | fromYaml -}}
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- with $values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if .spreads }}
+{{- with $values.topologySpread }}
+topologySpreadConstraints:
+  {{- range . }}
+  - {{ toYaml . | nindent 4 | trim }}
+    labelSelector:
+      matchLabels:
+        {{- include "cairn.selector" $ | nindent 8 }}
+    matchLabelKeys: [pod-template-hash]
+  {{- end }}
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{/*
@@ -216,7 +222,8 @@ volumeMounts:
 {{- end -}}
 {{- if has "openedx" $own.needs -}}
 {{- $_ := set $set "CAIRN_OPENEDX_API_KEY_FILE" "/etc/cairn/openedx-api-key" -}}
-{{- $_ := set $set "CAIRN_TARGET_INGEST" (printf "%s-ingest:%d" (include "cairn.fullname" $root) (int $root.Values.ingest.service.port)) -}}
+{{- $_ := set $set "CAIRN_TARGET_INGEST" (printf "%s-ingest.%s.svc:%d" (include "cairn.fullname" $root) $root.Release.Namespace (int $root.Values.ingest.service.port)) -}}
+{{- if $root.Values.openedx.ca.secretName }}{{ $_ := set $set "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH" "/etc/cairn/ca.crt" }}{{ end -}}
 {{- if $root.Values.tls.insecure }}{{ $_ := set $set "CAIRN_OPENEDX_INSECURE" "true" }}{{ end -}}
 {{- end -}}
 {{- if $own.drains }}{{ $_ := set $set "CAIRN_DRAIN_S" $root.Values.shutdown.drainS }}{{ end -}}
@@ -275,6 +282,11 @@ volumeMounts:
 {{- if has "openedx" .needs }}
 {{- with $root.Values.openedx.apiKey }}
 - secret: {name: {{ .secretName }}, items: [{key: {{ .key }}, path: openedx-api-key}]}
+{{- end }}
+{{- with $root.Values.openedx.ca }}
+{{- if .secretName }}
+- secret: {name: {{ .secretName }}, items: [{key: {{ .key }}, path: ca.crt}]}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- if and .own.grpc $root.Values.tls.secretName }}
@@ -338,7 +350,7 @@ Tenants and the server's certificate are left out: processes read them again by 
 {{- if has "redis" .needs -}}
 {{- $names = concat $names (list $root.Values.redis.ca.secretName $root.Values.redis.password.secretName (ternary "" $root.Values.redis.secretName (ne $root.Values.redis.url ""))) -}}
 {{- end -}}
-{{- if has "openedx" .needs }}{{ $names = append $names $root.Values.openedx.apiKey.secretName }}{{ end -}}
+{{- if has "openedx" .needs }}{{ $names = concat $names (list $root.Values.openedx.apiKey.secretName $root.Values.openedx.ca.secretName) }}{{ end -}}
 {{- $found := dict -}}
 {{- range compact $names | uniq | sortAlpha -}}
 {{- $_ := set $found . (lookup "v1" "Secret" $root.Release.Namespace . | default dict).data -}}
