@@ -112,7 +112,7 @@ async def test_an_event_that_cannot_be_read_is_rejected_with_its_field_and_the_o
     assert [result.problems[0].field for result in results[1:]] == [
         "events[1].colour",
         "events[2].correct",
-        "events[3].",
+        "events[3]",
         "events[4].correct",
     ]
     assert "remove it" in results[1].problems[0].reason

@@ -73,7 +73,8 @@ def _add_results(
             result.position.partition = outcome.position.partition
             result.position.offset = outcome.position.offset
         for problem in outcome.problems:
-            result.problems.add(field=f"{_path(index)}{problem.field}", reason=problem.reason)
+            # Of a line that is no event, no field is at fault.
+            result.problems.add(field=f"{_path(index)}{problem.field}".removesuffix("."), reason=problem.reason)
 
 
 def _path(index: int) -> str:
