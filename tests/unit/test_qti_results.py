@@ -74,6 +74,14 @@ def test_an_item_with_a_score_is_an_outcome_of_the_candidate() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "milliseconds"),
+    [("30.5", 30_500), ("PT1M5.385S", 65_385), ("inf", None), ("nan", None), ("soon", None)],
+)
+def test_a_duration_is_in_seconds_or_in_iso_8601(written: str, milliseconds: int | None) -> None:
+    assert body(report(item(SCORED + response("duration", written)))).duration_ms == milliseconds
+
+
 def test_a_test_without_items_is_an_outcome_of_the_activity() -> None:
     found = body(report(f'<testResult identifier="quiz-12" datestamp="2026-03-14T10:30:00Z">{SCORED}</testResult>'))
     assert (found.item, found.activity, found.grain) == ("", "quiz-12", Grain.ACTIVITY)
