@@ -122,6 +122,13 @@ def test_a_new_grade_of_several_inputs_is_of_each_where_it_can_be_told_and_else_
     assert _outcomes([_inputs(1), _rescored(2, earned)]) == outcomes
 
 
+@pytest.mark.parametrize(("earned", "most"), [(1, 2), (5, 10)], ids=["the-same-points", "another-weight"])
+def test_a_new_grade_that_is_the_old_one_leaves_each_input_as_it_was(earned: float, most: float) -> None:
+    for changes in ([], [_rescored(2, 2)]):
+        outcomes = _outcomes([_inputs(1), *changes, _rescored(3, earned, most=most)])
+        assert outcomes == {("7", _ONE, 1): True, ("7", _TWO, 1): False}
+
+
 def test_the_last_of_several_new_grades_counts() -> None:
     assert _outcomes([_answer(1, 0), _rescored(2, 1), _rescored(3, 2)]) == {("7", _PROBLEM, 1): Score(2.0, 0.0, 2.0)}
     assert _outcomes([_inputs(1), _rescored(2, 1.5), _rescored(3, 0.5)]) == {("7", _PROBLEM, 1): Score(0.5, 0.0, 2.0)}

@@ -6,6 +6,7 @@ it, and a deletion of all answers before it. So the answers to these blocks are 
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -104,6 +105,11 @@ def _regraded(change: Change, score: Score, act: Sequence[Submission]) -> tuple[
     """The corrections of an answer whose grade is another, and what the answer is from now on."""
     if len(act) == 1:
         return [_correction(change, act[0], score)], list(act)
+    bodies = [each.body for each in act if isinstance(each.body, Assessment)]
+    outcomes = [body.outcome for body in bodies if body.outcome is not None]
+    if math.isclose(sum(map(_share, outcomes)) / len(outcomes), _share(score)):
+        # As all learners' answers are rescored, most stay what they were.
+        return [_correction(change, each, outcome) for each, outcome in zip(act, outcomes, strict=True)], list(act)
     if score.raw in (score.min, score.max):
         return [_correction(change, each, score.raw == score.max) for each in act], list(act)
     # Which input changed is not said: the problem counts as one item.
@@ -116,6 +122,10 @@ def _regraded(change: Change, score: Score, act: Sequence[Submission]) -> tuple[
     )
     answer = replace(act[0], body=whole, event_id=answer_id(whole, act[0].occurred_at))
     return [*(_correction(change, each, Void()) for each in act), answer], [answer]
+
+
+def _share(outcome: bool | Score) -> float:  # noqa: FBT001 - see Assessment.
+    return float(outcome) if isinstance(outcome, bool) else (outcome.raw - outcome.min) / (outcome.max - outcome.min)
 
 
 def _correction(change: Change, target: Submission, to: Void | bool | Score) -> Submission:  # noqa: FBT001 - see Assessment.
