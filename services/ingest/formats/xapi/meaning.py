@@ -122,19 +122,9 @@ def _meaning(statement: dict[str, Any], source: str, profile: Profile) -> Meanin
         return Meaning(_submission(statement, learner, source, body))
     if actor.get("objectType") == "Group":
         raise _LeftOutError(GROUP)
-    object_type = target.get("objectType", "Activity")
-    if object_type == "SubStatement":
-        raise _LeftOutError(SUBSTATEMENT)
-    if object_type in ("Agent", "Group", "StatementRef"):
-        raise _LeftOutError(NO_ACTIVITY)
-    kind = target.get("definition", {}).get("type", "")
-    reason = profile.left_out(verb, target)
-    if reason is not None:
+    if reason := _reason_to_leave_out(target, verb, profile):
         raise _LeftOutError(reason)
-    if verb == _WAIVED:
-        raise _LeftOutError(WAIVED)
-    if verb in _OPINIONS or _asks_for_opinion(target):
-        raise _LeftOutError(OPINION)
+    kind = target.get("definition", {}).get("type", "")
     if kind in profile.statuses and verb in _SUCCESS:
         verb = _FINISHED
     learner = learner_of(actor)
@@ -166,6 +156,20 @@ def _meaning(statement: dict[str, Any], source: str, profile: Profile) -> Meanin
     whole = _whole(target, kind, parents, profile)
     assessment = Assessment(activity=kept_id(whole), outcome=outcome, duration_ms=duration_ms, grain=Grain.ACTIVITY)
     return Meaning(_submission(statement, learner, source, assessment), sums_up=target["id"])
+
+
+def _reason_to_leave_out(target: dict[str, Any], verb: str, profile: Profile) -> str:
+    """Why a statement with this object and verb means nothing that counts; empty: it may."""
+    object_type = target.get("objectType", "Activity")
+    if object_type == "SubStatement":
+        return SUBSTATEMENT
+    if object_type in ("Agent", "Group", "StatementRef"):
+        return NO_ACTIVITY
+    if reason := profile.left_out(verb, target):
+        return reason
+    if verb == _WAIVED:
+        return WAIVED
+    return OPINION if verb in _OPINIONS or _asks_for_opinion(target) else ""
 
 
 def _identified(group: dict[str, Any]) -> dict[str, Any]:
