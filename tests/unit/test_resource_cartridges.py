@@ -104,7 +104,7 @@ def test_a_page_that_an_item_shows_is_a_lesson_though_it_is_called_associated_co
 def test_a_variant_replaces_a_resource_and_is_shown_as_it_is_where_its_type_is_known(tmp_path, form, taken):
     resources = (
         f'<resource identifier="v" type="{form}" href="v.xml"/>'
-        '<resource identifier="w" type="webcontent" href="w.html"><variant identifier="x" identifierref="v"/></resource>'
+        '<resource identifier="w" type="webcontent" href="w.html"><variant identifierref="v"/></resource>'
     )
     contents = read(tmp_path, manifest(resources, item("w", "Plan a garden")))
     assert [(each.resource.id, each.resource.title) for each in contents.resources] == [(taken, "Plan a garden")]
