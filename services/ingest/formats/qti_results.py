@@ -166,7 +166,10 @@ def _submission(result: Element, path: str, report: _Report) -> Submission | str
 def _not_scored(result: Element) -> str | None:
     if _attribute(result, "sessionStatus") not in ("", "final"):
         return NOT_FINAL
-    if _value(_variable(result, "outcomeVariable", "completionStatus")) in ("not_attempted", "notAttempted"):
+    status = _value(_variable(result, "outcomeVariable", "completionStatus"))
+    # It counts the attempts that began.
+    attempts = _value(_variable(result, "responseVariable", "numAttempts"))
+    if status in ("not_attempted", "notAttempted") or attempts == "0":
         return NOT_ATTEMPTED
     return None
 
