@@ -79,6 +79,13 @@ def test_work_that_begins_has_no_outcome_yet():
     assert "correct" not in event(statement("initialized", LESSON, {"success": False}))
 
 
+@pytest.mark.parametrize(
+    ("written", "milliseconds"), [("P0Y0M0DT0H1M5.5S", 65_500), ("P0,0Y0M1D", 86_400_000), ("P0Y1M", None)]
+)
+def test_a_duration_of_no_years_and_no_months_has_a_length(written, milliseconds):
+    assert event(statement(result={"success": True, "duration": written})).get("duration_ms") == milliseconds
+
+
 OUTCOMES = [
     ({"score": {"raw": 1, "min": 0, "max": 4, "scaled": -0.5}, "success": True}, {"score": [1, 0, 4]}),
     ({"score": {"raw": 3, "max": 4}}, {"score": [3, 0, 4]}),
