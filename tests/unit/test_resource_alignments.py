@@ -48,6 +48,8 @@ SKILLS = [
         (((), "3.4.A.1", "TEKS"), "g"),
         (((), "9.9.9.9", ""), "h"),
         ((("urn:unknown",), "3.MD.C.7", ""), "a"),
+        ((("3.MD.C.7",), "Relate area to multiplication", ""), "a"),
+        ((("3.4",), "Relate area to multiplication", ""), None),
         (((), "CCSS.MATH.CONTENT.3.MD.C.9.A", ""), "j"),
         (((), "CCSS.MATH.CONTENT.HSA.REI.B.3", ""), "d"),
         (((), "31.1.5", ""), None),
@@ -58,6 +60,7 @@ SKILLS = [
         "id", "uri", "guid-in-a-uri", "guid-in-a-urn", "code-in-lower-case", "code-with-prefix", "prefix-of-a-code",
         "code-of-two-letters", "prefix-in-capitals", "end-of-a-code", "short-code", "short-code-of-a-framework",
         "code-of-two-frameworks", "code-with-framework", "code-of-the-same-skill", "code-after-a-uri",
+        "code-with-a-label", "short-code-with-a-label",
         "dot-before-a-letter", "dot-for-a-dash", "other-numbers", "as-written-first", "as-written-first-without-a-dash",
     ],
 )  # fmt: skip
