@@ -200,6 +200,9 @@ local function with_violation(text)
     field = (message or ''):match('^"Could not find field \\"([%w_.]+)\\"')
     description = 'is no parameter of this path: see /openapi.yaml for its parameters'
   end
+  if message == '": Root element must be a message."' then
+    field, description = 'body', 'is no JSON object: send one, with the fields that /openapi.yaml has'
+  end
   if not field then return text end
   return '{"error":{"code":"INVALID_ARGUMENT","message":"' .. field .. ': ' .. description .. '","field_violations":[{"field":"'
     .. field .. '","description":"' .. description .. '"}]}}'

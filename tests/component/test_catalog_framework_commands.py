@@ -60,6 +60,19 @@ async def test_a_framework_with_a_problem_is_not_imported(catalog, tmp_path):
     assert (await catalog("get", "skill", "a")).exit_code == 1
 
 
+async def test_a_problem_of_one_of_several_files_names_that_file(catalog, tmp_path):
+    item = {"identifier": "a", "fullStatement": "x"}
+    for name, items in (("good", [item]), ("bad", [{"identifier": "b"}])):
+        package = {"CFDocument": {"title": name}, "CFItems": items}
+        (tmp_path / f"{name}.json").write_text(json.dumps(package), encoding="utf-8")
+    options = [each for name in ("good", "bad") for each in ("--framework", tmp_path / f"{name}.json")]
+    refused = await catalog("import", *options)
+    assert refused.exit_code == 2
+    row = " ".join(refused.stderr.split())
+    assert "bad.json CFItems[0].fullStatement is missing" in row
+    assert "good.json" not in row
+
+
 async def test_what_is_left_out_is_counted_with_examples(catalog, tmp_path):
     file = tmp_path / "case.json"
     items = [{"identifier": name, "fullStatement": name} for name in "ab"]

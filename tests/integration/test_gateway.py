@@ -270,6 +270,15 @@ def test_only_json_is_taken_as_json_and_any_body_gets_an_answer(call, fakes, tex
         assert answer.status == 200 or "is no JSON document" not in answer.error["message"]
 
 
+@pytest.mark.parametrize("body", [b"[]", b"null", b"7", b'"text"'])
+def test_a_body_that_is_no_object_is_refused_with_the_remedy(call, body):
+    answer = call("POST", "/v1/learners/ada:recommend", body)
+    assert answer.status == 400
+    (violation,) = answer.error["field_violations"]
+    assert violation["field"] == "body"
+    assert violation["description"].startswith("is no JSON object: send one")
+
+
 def test_a_body_nested_too_deeply_is_refused_and_the_gateway_lives(call):
     assert call("POST", "/v1/events:publish", b'{"events":' + b"[" * 200_000).status == 400
     assert call("GET", "/openapi.yaml").status == 200

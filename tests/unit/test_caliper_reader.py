@@ -198,6 +198,13 @@ def test_a_deleted_attempt_voids_its_outcome() -> None:
     assert submission.body == Correction(taken(graded()).event_id, Void())
 
 
+@pytest.mark.parametrize("kind", ["Score", "Result"])
+def test_a_deleted_score_voids_the_outcome_of_its_attempt(kind: str) -> None:
+    submission = taken(event("Event", "Deleted", object={"id": "urn:score", "type": kind, "attempt": attempt()}))
+    assert submission.learner_id == LEARNER
+    assert submission.body == Correction(taken(graded()).event_id, Void())
+
+
 @pytest.mark.parametrize(
     "document",
     [

@@ -49,6 +49,43 @@ def test_work_that_was_waived_is_no_outcome():
     assert reason(waived) == meaning.WAIVED
 
 
+@pytest.mark.parametrize(
+    "opinion",
+    [
+        statement("http://id.tincanapi.com/verb/rated", LESSON, {"score": {"raw": 4, "min": 1, "max": 5}}),
+        statement("http://activitystrea.ms/schema/1.0/like", LESSON, {"success": True}),
+        statement(
+            "answered", {"id": "http://example.com/q/2", "definition": {"interactionType": "likert"}}, {"success": True}
+        ),
+    ],
+    ids=["rated", "liked", "on-a-scale"],
+)
+def test_an_opinion_is_neither_right_nor_wrong(opinion):
+    assert reason(opinion) == meaning.OPINION
+
+
+def test_an_answer_on_a_scale_that_has_a_right_one_is_an_outcome():
+    definition = {"interactionType": "likert", "correctResponsesPattern": ["likert_3"]}
+    question = {"id": "http://example.com/q/2", "definition": definition}
+    assert event(statement("answered", question, {"success": True}))["correct"] is True
+
+
+@pytest.mark.parametrize("verb", ["progressed", "suspended"])
+def test_how_far_unfinished_work_is_is_no_outcome(verb):
+    assert reason(statement(verb, LESSON, {"score": {"scaled": 0.4}, "success": False})) == meaning.OTHER
+
+
+def test_work_that_begins_has_no_outcome_yet():
+    assert "correct" not in event(statement("initialized", LESSON, {"success": False}))
+
+
+@pytest.mark.parametrize(
+    ("written", "milliseconds"), [("P0Y0M0DT0H1M5.5S", 65_500), ("P0,0Y0M1D", 86_400_000), ("P0Y1M", None)]
+)
+def test_a_duration_of_no_years_and_no_months_has_a_length(written, milliseconds):
+    assert event(statement(result={"success": True, "duration": written})).get("duration_ms") == milliseconds
+
+
 OUTCOMES = [
     ({"score": {"raw": 1, "min": 0, "max": 4, "scaled": -0.5}, "success": True}, {"score": [1, 0, 4]}),
     ({"score": {"raw": 3, "max": 4}}, {"score": [3, 0, 4]}),

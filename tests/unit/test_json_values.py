@@ -29,6 +29,8 @@ from services.ingest.formats.json_values import (
         # More than the log keeps, and of no certain length.
         ("PT4294967.296S", None),
         ("P1Y", None),
+        ("P0Y1M", None),
+        ("P0Y0M0DT0H1M5S", 65_000),
         ("P1M", None),
     ],
 )

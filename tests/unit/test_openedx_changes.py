@@ -13,7 +13,6 @@ from services.ingest.application.ports import FileRow, LeftOutRow, Row, Unreadab
 from services.ingest.domain.kinds.assessment import Assessment
 from services.ingest.domain.kinds.correction import Correction, Void
 from services.ingest.domain.outcome import Score
-from services.ingest.domain.submission import Instant
 from services.ingest.formats.openedx import CHANGE_MARKS, changes_in, rows_of
 
 _PROBLEM = "block-v1:edX+DemoX+2026+type@problem+block@p1"
@@ -58,10 +57,10 @@ def _rows(documents: Sequence[object]) -> list[FileRow]:
 
 
 def _outcomes(documents: Sequence[object]) -> dict[tuple[str, str, int | None], object]:
-    """What holds in the end, as the log says it: the latest correction of an event counts, wherever it is."""
+    """What holds in the end, as the log says it: the last correction of an event in it counts (decision 16)."""
     submissions = [row.submission for row in _rows(documents) if isinstance(row, Row)]
     corrected = {}
-    for each in sorted(submissions, key=lambda each: each.occurred_at or Instant(0)):
+    for each in submissions:
         if isinstance(each.body, Correction):
             corrected[each.learner_id, each.body.target_event_id] = each.body.change
     found: dict[tuple[str, str, int | None], object] = {}
@@ -122,6 +121,13 @@ def test_a_new_grade_of_several_inputs_is_of_each_where_it_can_be_told_and_else_
     assert _outcomes([_inputs(1), _rescored(2, earned)]) == outcomes
 
 
+@pytest.mark.parametrize(("earned", "most"), [(1, 2), (5, 10)], ids=["the-same-points", "another-weight"])
+def test_a_new_grade_that_is_the_old_one_leaves_each_input_as_it_was(earned: float, most: float) -> None:
+    for changes in ([], [_rescored(2, 2)]):
+        outcomes = _outcomes([_inputs(1), *changes, _rescored(3, earned, most=most)])
+        assert outcomes == {("7", _ONE, 1): True, ("7", _TWO, 1): False}
+
+
 def test_the_last_of_several_new_grades_counts() -> None:
     assert _outcomes([_answer(1, 0), _rescored(2, 1), _rescored(3, 2)]) == {("7", _PROBLEM, 1): Score(2.0, 0.0, 2.0)}
     assert _outcomes([_inputs(1), _rescored(2, 1.5), _rescored(3, 0.5)]) == {("7", _PROBLEM, 1): Score(0.5, 0.0, 2.0)}
@@ -130,6 +136,18 @@ def test_the_last_of_several_new_grades_counts() -> None:
 @given(st.permutations([_answer(1, 0), _inputs(2), _rescored(3, 1.5), _deleted(4), _answer(5, 1), _rescored(6, 2)]))
 def test_the_order_of_the_documents_makes_no_difference(documents: list[dict[str, Any]]) -> None:
     assert _outcomes(documents) == {("7", _PROBLEM, 1): Score(2.0, 0.0, 2.0)}
+
+
+@given(st.permutations([_answer(1, 0), _rescored(2, 2), _deleted(3)]))
+def test_a_new_grade_that_is_read_after_a_later_deletion_does_not_take_it_back(documents: list[dict[str, Any]]) -> None:
+    assert _outcomes(documents) == {}
+    reasons = [row.reason for row in _rows(documents) if isinstance(row, LeftOutRow)]
+    assert reasons == ["a change by staff that a later one of the same answer replaces"]
+
+
+@given(st.permutations([_answer(1, 0), _rescored(2, 2), _rescored(3, 1), _inputs(0)]))
+def test_the_latest_new_grade_counts_wherever_it_is_read(documents: list[dict[str, Any]]) -> None:
+    assert _outcomes(documents)["7", _PROBLEM, 1] == Score(1.0, 0.0, 2.0)
 
 
 def test_a_change_without_an_answer_is_counted() -> None:

@@ -48,6 +48,8 @@ SKILLS = [
         (((), "3.4.A.1", "TEKS"), "g"),
         (((), "9.9.9.9", ""), "h"),
         ((("urn:unknown",), "3.MD.C.7", ""), "a"),
+        ((("3.MD.C.7",), "Relate area to multiplication", ""), "a"),
+        ((("3.4",), "Relate area to multiplication", ""), None),
         (((), "CCSS.MATH.CONTENT.3.MD.C.9.A", ""), "j"),
         (((), "CCSS.MATH.CONTENT.HSA.REI.B.3", ""), "d"),
         (((), "31.1.5", ""), None),
@@ -58,6 +60,7 @@ SKILLS = [
         "id", "uri", "guid-in-a-uri", "guid-in-a-urn", "code-in-lower-case", "code-with-prefix", "prefix-of-a-code",
         "code-of-two-letters", "prefix-in-capitals", "end-of-a-code", "short-code", "short-code-of-a-framework",
         "code-of-two-frameworks", "code-with-framework", "code-of-the-same-skill", "code-after-a-uri",
+        "code-with-a-label", "short-code-with-a-label",
         "dot-before-a-letter", "dot-for-a-dash", "other-numbers", "as-written-first", "as-written-first-without-a-dash",
     ],
 )  # fmt: skip
@@ -99,10 +102,14 @@ def without_cluster(code):
         lambda code: code.removeprefix("HS"),
         lambda code: without_cluster(code.removeprefix("HS")),
         lambda code: re.sub("^HS", "HS.", code),
+        "Common Core State Standards for Mathematics: {}".format,
+        "Grade 3: {}".format,
+        "CC.{}".format,
     ],
     ids=[
         "without-cluster", "lower-case", "prefix", "prefix-without-cluster", "acronym", "words-and-colon", "text-after",
-        "text-after-a-dash", "without-hs", "without-hs-and-cluster", "hs-apart",
+        "text-after-a-dash", "without-hs", "without-hs-and-cluster", "hs-apart", "framework-in-words",
+        "grade", "initials",
     ],
 )  # fmt: skip
 def test_every_standard_of_common_core_is_found_in_the_forms_that_publishers_write(written):
@@ -121,6 +128,7 @@ CLUSTERED = [
     Skill("e", "X", "HS-PS1-1"),
     Skill("f", "X", "MS-PS1-1"),
     Skill("g", "X", "L.K.1.a"),
+    Skill("h", "X", "3.MD.C.7a"),
 ]
 
 
@@ -133,6 +141,8 @@ CLUSTERED = [
         ("4.OA.C.5", "d", ""),
         ("3.MD.C.8, 3.MD.C.7", None, "a text with several codes"),
         ("3.MD.C.8 and 9.X.Y.9", None, "a text with several codes"),
+        ("3.MD.C.7a, b", None, "a text with several codes"),
+        ("3.MD.C.8, a rectangle", "c", ""),
         ("3.MD.C.8: y = 3.5x", "c", ""),
         ("3.MD.C.7-8", None, "a skill that the catalog does not have"),
         ("Extends 3.MD.C.8", None, "a skill that the catalog does not have"),
@@ -141,6 +151,7 @@ CLUSTERED = [
     ],
     ids=[
         "one-fits", "several-fit", "another-cluster", "catalog-without-clusters", "two-codes", "an-unknown-second-code",
+        "two-ends-of-a-code", "an-article-after-the-code",
         "numbers-in-the-text", "a-range", "a-word-before-the-code", "a-grade-that-is-no-cluster", "a-grade-left-out",
     ],
 )  # fmt: skip

@@ -10,6 +10,7 @@ from services.catalog.formats.resources import cartridge_files
 from services.catalog.formats.resources.common_cartridge import read_common_cartridge
 
 QTI = "imsqti_xmlv1p2/imscc_xmlv1p3/assessment"
+BELONGS = "associatedcontent/imscc_xmlv1p1/learning-application-resource"
 
 
 def manifest(resources, items="", metadata="", identifier="m"):
@@ -64,6 +65,49 @@ def test_every_version_of_the_cartridge_is_read(tmp_path, version):
         "a discussion topic",
     ]
     assert contents.scope == "m/"
+
+
+def test_an_assignment_is_practice_however_its_producer_says_so(tmp_path):
+    # Canvas has associated content with a file of settings, version 1.3 an intended use, and its extension a type.
+    resources = (
+        f'<resource identifier="a" type="{BELONGS}" href="a/essay.html">'
+        '<file href="a/essay.html"/><file href="a/assignment_settings.xml"/></resource>'
+        f'<resource identifier="s" type="{BELONGS}" href="a/export.txt"/>'
+        '<resource identifier="w" type="webcontent" href="b.html" intendeduse="assignment"/>'
+        '<resource identifier="x" type="assignment_xmlv1p0" href="x.xml"/>'
+    )
+    contents = read(
+        tmp_path,
+        manifest(resources, item("a", "Essay") + item("w", "Homework")),
+        x='<assignment xmlns="urn:x"><title>Garden plan</title></assignment>',
+    )
+    assert [(each.resource.title, each.resource.kind) for each in contents.resources] == [
+        ("Essay", "practice"),
+        ("Homework", "practice"),
+        ("Garden plan", "practice"),
+    ]
+    assert [each.reason for each in contents.left_out] == ["files that belong to other resources"]
+
+
+def test_a_page_that_an_item_shows_is_a_lesson_though_it_is_called_associated_content(tmp_path):
+    form = "associatedcontent/imscc_xmlv1p1/learning-application-resource"
+    resources = (
+        f'<resource identifier="p" type="{form}" href="p.html"/><resource identifier="q" type="{form}" href="q.html"/>'
+    )
+    contents = read(tmp_path, manifest(resources, item("p", "Read this")))
+    assert [(each.resource.title, each.resource.kind) for each in contents.resources] == [("Read this", "lesson")]
+
+
+@pytest.mark.parametrize(
+    ("form", "taken"), [("assignment_xmlv1p0", "m/v"), ("imsxyz_xmlv9p0", "m/w")], ids=["known", "unknown"]
+)
+def test_a_variant_replaces_a_resource_and_is_shown_as_it_is_where_its_type_is_known(tmp_path, form, taken):
+    resources = (
+        f'<resource identifier="v" type="{form}" href="v.xml"/>'
+        '<resource identifier="w" type="webcontent" href="w.html"><variant identifierref="v"/></resource>'
+    )
+    contents = read(tmp_path, manifest(resources, item("w", "Plan a garden")))
+    assert [(each.resource.id, each.resource.title) for each in contents.resources] == [(taken, "Plan a garden")]
 
 
 def test_a_thin_cartridge_consists_of_tools_that_its_items_show(tmp_path):

@@ -140,6 +140,34 @@ def test_a_resource_without_an_identity_is_that_of_its_page():
     assert [each.path for each in read_lrmi(script.encode()).problems] == ["script[0].@id"]
 
 
+def test_a_context_may_rename_keywords_and_terms_may_have_labels():
+    # As in the Allgemeines Metadatenprofil für Bildungsressourcen: https://dini-ag-kim.github.io/amb/
+    document = {
+        "@context": ["https://w3id.org/kim/amb/context.jsonld", {"@language": "de"}],
+        "id": "https://x.org/r",
+        "type": ["LearningResource"],
+        "name": "Flächen",
+        "about": [
+            {"id": "https://w3id.org/kim/schulfaecher/s1017", "prefLabel": {"de": "Mathematik", "en": "Mathematics"}}
+        ],
+        "learningResourceType": [{"id": "https://w3id.org/kim/hcrt/assessment", "prefLabel": {"en": "Assessment"}}],
+        "assesses": [{"id": "https://x.org/skills/1", "prefLabel": {"de": "Flächen messen"}}],
+        "license": {"id": "https://creativecommons.org/licenses/by/4.0/"},
+    }
+    found = only(document)
+    assert (found.resource.id, found.resource.url) == ("https://x.org/r", "https://x.org/r")
+    assert (found.resource.kind, found.resource.topics) == ("assessment", ("mathematics",))
+    assert found.resource.license == "CC-BY-4.0"
+    assert [(each.relation, each.names) for each in found.alignments] == [("assesses", ("https://x.org/skills/1",))]
+
+
+def test_the_type_of_a_resource_may_be_a_term():
+    assert (
+        only(node(learningResourceType={"@type": "DefinedTerm", "name": "Practice exercise"})).resource.kind
+        == "practice"
+    )
+
+
 def test_terms_of_dublin_core_are_read_as_well():
     terms = {"dcterms:title": "T", "dcterms:language": "es", "dcterms:subject": ["Area", "Tiles"]}
     resource = only({"@type": "lrmi:LearningResource", "@id": "urn:r"} | terms).resource

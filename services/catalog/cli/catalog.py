@@ -214,7 +214,9 @@ class _ReadIn:
         contents = read_in_frameworks(files, options)
         self.skills += contents.skills
         self._places["skills"] += [f"{', '.join(map(str, files))}: {skill.id}" for skill in contents.skills]
-        self.problems += [("", problem.path, problem.reason) for problem in contents.problems]
+        for problem in contents.problems:
+            file, _, path = problem.path.rpartition(": ")
+            self.problems.append((file, path, problem.reason))
 
     def add_resources(self, records: Sequence[Resource]) -> None:
         """Add the resources that were found, with their tags, and others whose ids say where they are."""

@@ -48,7 +48,7 @@ def is_duration(value: object) -> bool:
 def duration_ms(value: object) -> int | None:
     """A duration of ISO 8601 in ms; None: it is none, has years or months, or is longer than the log keeps."""
     match = _DURATION.fullmatch(value) if isinstance(value, str) and is_duration(value) else None
-    if match is None or match["years"] or match["months"]:
+    if match is None or any((match[unit] or "").strip("0.,") for unit in ("years", "months")):
         return None
     return kept_ms(sum(float(match[unit] or 0) * ms for unit, ms in _MS.items()))
 

@@ -19,6 +19,7 @@ from services.ingest.application.ports import FieldReason, FileRow, LeftOutRow, 
 from services.ingest.domain.kinds.assessment import Assessment, Grain
 from services.ingest.domain.outcome import Score
 from services.ingest.domain.submission import Instant, Submission
+from services.ingest.formats.json_values import duration_ms, kept_ms
 from services.ingest.formats.ndjson import instant_of
 
 DOCUMENT_BYTES_MAX = 16_000_000
@@ -26,7 +27,6 @@ DOCUMENT_BYTES_MAX = 16_000_000
 _READ_BYTES = 1 << 16
 _SHOWN_CHARACTERS = 60
 _MAXIMA = ("MAXSCORE", "NORMALMAXSCORE")
-_DURATION_MS_MAX = 2**32 - 1
 _ATTEMPT_MAX = 2**32 - 1
 _DIGITS_MAX = 10
 
@@ -166,7 +166,10 @@ def _submission(result: Element, path: str, report: _Report) -> Submission | str
 def _not_scored(result: Element) -> str | None:
     if _attribute(result, "sessionStatus") not in ("", "final"):
         return NOT_FINAL
-    if _value(_variable(result, "outcomeVariable", "completionStatus")) in ("not_attempted", "notAttempted"):
+    status = _value(_variable(result, "outcomeVariable", "completionStatus"))
+    # It counts the attempts that began.
+    attempts = _value(_variable(result, "responseVariable", "numAttempts"))
+    if status in ("not_attempted", "notAttempted") or attempts == "0":
         return NOT_ATTEMPTED
     return None
 
@@ -216,12 +219,12 @@ def _attempt(result: Element) -> int | None:
 
 
 def _duration_ms(result: Element) -> int | None:
-    """The built-in duration of a session, in seconds."""
+    """The built-in duration of a session, in seconds; TAO writes ISO 8601."""
+    text = _value(_variable(result, "responseVariable", "duration"))
     try:
-        milliseconds = float(_value(_variable(result, "responseVariable", "duration"))) * 1000
+        return kept_ms(float(text) * 1000)
     except ValueError:
-        return None
-    return round(milliseconds) if 0 <= milliseconds <= _DURATION_MS_MAX else None
+        return duration_ms(text)
 
 
 def _number(text: str, field: str) -> float:

@@ -73,6 +73,7 @@ def _add_results(
             result.position.partition = outcome.position.partition
             result.position.offset = outcome.position.offset
         for problem in outcome.problems:
+            # Of a line that is no event, no field is at fault.
             field = f".{problem.field}" if problem.field else ""
             result.problems.add(field=f"events[{index}]{field}", reason=problem.reason)
 

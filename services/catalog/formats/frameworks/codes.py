@@ -7,10 +7,15 @@ import re
 # Words with dots are no part of a code, nor are words behind an acronym, whatever follows each:
 # `CCSS.Math.Content.6.RP.A.3`, `CCSS Math: 6.RP.A.3`. A word has four letters in a row: A-APR of `A-APR.B.3` is none.
 _WORD = r"(?=[a-z-]*[a-z]{4})[a-z-]+"
-_PREFIX = re.compile(rf"(?=(?-i:[A-Z]{{3}}))(?:{_WORD}[.:_/\s]+)+|(?:{_WORD}\.)+", re.IGNORECASE)
+# Words of frameworks and grades are none either: `Common Core Math 6.RP.A.3`, `Grade 3: 3.MD.7`.
+_NAMES = r"(?:(?:common|core|state|standards?|for|math|mathematics)[.:\s]+|grade [k\d]{1,2}[:,\s]+)+"
+_INITIALS = r"CC\.(?=[\w-]+\.)"
+_PREFIX = re.compile(rf"(?=(?-i:[A-Z]{{3}}))(?:{_WORD}[.:_/\s]+)+|{_NAMES}|(?:{_WORD}\.)+|{_INITIALS}", re.IGNORECASE)
 _PARTS = re.compile(r"[^\W\d_]+|\d+")
 _GROUPS = re.compile(r"[^\W_]+")
 _END = re.compile(r"[\s:;,]")
+# Other ends of the code in front: b of `7.SP.8a, b`.
+_GOES_ON = re.compile(r",\s*(?:[a-z]|\d+)\s*(?:$|,|&|and\b)")
 _CLUSTERS = frozenset("abcdefghij")  # K is a grade.
 # What has fewer letters and numbers may be a code of anything.
 _PARTS_OF_CODE_MIN = 3
@@ -27,7 +32,7 @@ def code_and_rest(text: str) -> tuple[str, str]:
     """The code that a text begins with, without prefix, and what follows: `7.RP.A.2: Recognize` has both."""
     bare = without_prefix(text)
     end = _END.search(bare)
-    return (bare[: end.start()], bare[end.end() :]) if end else (bare, "")
+    return (bare[: end.start()], bare[end.start() :]) if end else (bare, "")
 
 
 def key_of(code: str) -> str:
@@ -48,8 +53,11 @@ def key_without_cluster(code: str) -> str:
 
 
 def has_a_code(text: str) -> bool:
-    """Whether a text has what looks like a code: three letters and numbers or more, with dots between."""
-    return any(_looks_like_a_code(word.strip(".,:;()")) for word in text.split())
+    """Whether a text has what looks like a code: three letters and numbers or more, with dots between.
+
+    So has what follows a code and goes on with another end of it.
+    """
+    return _GOES_ON.match(text) is not None or any(_looks_like_a_code(word.strip(".,:;()")) for word in text.split())
 
 
 def _looks_like_a_code(word: str) -> bool:

@@ -16,6 +16,7 @@ from services.catalog.formats.frameworks.case import read_case
 from services.catalog.formats.frameworks.contents import FrameworkContents, LeftOut
 from services.catalog.formats.jsonl import FileUnreadableError, read_skills
 
+_PLACE = re.compile(r"\[(\d+)\]\.?")
 _SHIPPED = Path(__file__).parent / "shipped"
 # What publishers write in front of a code to say whose it is.
 _PREFIX = re.compile(r"^(?:[a-z][\w-]*\.)+(?=(?:[0-9k]|hs)[\w-]*\.)", re.IGNORECASE)
@@ -29,19 +30,24 @@ def shipped_frameworks() -> list[str]:
 def read_frameworks(files: Sequence[Path]) -> FrameworkContents:
     """The contents of files, and of shipped frameworks by name. Files of CASE may link to each other.
 
+    The paths of problems begin with the file and a colon.
+
     Raises:
         FileUnreadableError: when one cannot be read, or is no JSON.
     """
-    parts, packages = [], []
+    parts: list[FrameworkContents] = []
+    packages: dict[Path, object] = {}
     for file in files:
         if str(file) in shipped_frameworks() and not file.exists():
             parts.append(_shipped(str(file)))
         elif is_asn(document := _json_of(file)):
-            parts.append(read_asn(document))
+            parts.append(_of_file(read_asn(document), file))
         else:
-            packages.append(document)
-    if packages:
-        parts.append(read_case(packages[0] if len(packages) == 1 else packages))
+            packages[file] = document
+    if len(packages) == 1:
+        parts += [_of_file(read_case(document), file) for file, document in packages.items()]
+    elif packages:
+        parts.append(_of_files(read_case([*packages.values()]), [*packages]))
     together = FrameworkContents()
     for part in parts:
         together.titles += part.titles
@@ -51,6 +57,21 @@ def read_frameworks(files: Sequence[Path]) -> FrameworkContents:
         together.left_out += part.left_out
         together.problems += part.problems
     return together
+
+
+def _of_file(contents: FrameworkContents, file: Path) -> FrameworkContents:
+    contents.problems = [replace(problem, path=f"{file}: {problem.path}") for problem in contents.problems]
+    return contents
+
+
+def _of_files(contents: FrameworkContents, files: Sequence[Path]) -> FrameworkContents:
+    """Contents whose problems begin with the places of the files."""
+    found = [(problem, _PLACE.match(problem.path)) for problem in contents.problems]
+    contents.problems = [
+        replace(problem, path=f"{files[int(place[1])]}: {problem.path[place.end() :]}") if place else problem
+        for problem, place in found
+    ]
+    return contents
 
 
 def _shipped(name: str) -> FrameworkContents:

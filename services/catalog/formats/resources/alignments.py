@@ -20,6 +20,7 @@ from services.catalog.formats.resources.contents import Alignment, FoundResource
 
 # A shorter text, such as a grade, may be a code of anything.
 _CODE_CHARACTERS_MIN = 4
+_UNKNOWN = "a skill that the catalog does not have"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,12 @@ class SkillFinder:
         for name in names:
             if name in self._by_name:
                 return self._by_name[name][0], ""
-        return self._find_by_code(alignment)
+        skill, reason = self._find_by_code(alignment)
+        # An identifier may be a code, next to a label, as in a taxon of LOM.
+        codes = (name for name in alignment.names if reason == _UNKNOWN and "://" not in name)
+        found = (self._find_by_code(replace(alignment, code=code))[0] for code in codes)
+        skill = skill or next(filter(None, found), None)
+        return skill, "" if skill else reason
 
     def _find_by_code(self, alignment: Alignment) -> tuple[Skill | None, str]:
         whole = without_prefix(alignment.code)
@@ -91,7 +97,7 @@ class SkillFinder:
                 return None, "a text with several codes"
             if found:
                 return (found[0], "") if _all_the_same(found) else (None, "a code that several skills have")
-        return None, "a skill that the catalog does not have"
+        return None, _UNKNOWN
 
 
 def tagged(found: FoundResource, skills: SkillFinder) -> tuple[Resource, list[Unresolved]]:

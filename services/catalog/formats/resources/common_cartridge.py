@@ -24,14 +24,12 @@ _LEARNERS = {"learner", "student"}
 _OF_TEACHERS = {"lessonplan", "syllabus"}
 _QTI_ITEM = re.compile(r"imsqti_(?:item|apipitem)_xmlv\dp\d.*")
 # They say in a file what they are, or in the manifest itself.
-_READ = ("imswl", "imsbasiclti")
+_READ = ("imswl", "imsbasiclti", "assignment_xml")
 _INLINE = ("webLink", "cartridge_basiclti_link")
 _PAGES = {".html", ".htm", ".xhtml"}
 _VIDEOS = {".mp4", ".m4v", ".mov", ".webm", ".avi", ".mkv"}
-_LEFT_OUT = {
-    "associatedcontent": "files that belong to other resources",
-    "imsdt": "a discussion topic",
-}
+# The file with which Canvas makes a page an assignment.
+_SETTINGS_OF_ASSIGNMENT = "assignment_settings.xml"
 _ROOTS = {
     "qti-assessment-item": "a QTI item on its own; the manifest of its package says what it assesses",
     "assessmentItem": "a QTI item on its own; the manifest of its package says what it assesses",
@@ -94,17 +92,20 @@ class _Reader:
     files: CartridgeFiles
     contents: ResourceContents
     titles: dict[str, str] = field(default_factory=dict)
+    replaced: set[str] = field(default_factory=set)
     described: dict[str, _Described | str] = field(default_factory=dict)
 
     def read(self) -> None:
         resources = [each for part in self.root.findall("resources") for each in part.findall("resource")]
-        known = {each.get("identifier") for each in resources}
+        known = {each.get("identifier"): (each.get("type") or "").strip() for each in resources}
         for item in self.root.iterfind("organizations/organization//item"):
             shown = item.get("identifierref")
             if shown and shown not in known:
                 self.contents.leave_out("an item that shows a resource which the manifest does not have", shown[:80])
             elif shown:
                 self.titles.setdefault(shown, text_of(item.find("title")))
+        for each in resources:
+            self._replace(each, known)
         course = lom_of(self.root.find("metadata"))
         identifiers: set[str] = set()
         for number, element in enumerate(resources):
@@ -118,6 +119,15 @@ class _Reader:
                 identifiers.add(identifier)
                 self._read_resource(element, identifier, course, path)
 
+    def _replace(self, element: Element, forms: Mapping[str | None, str]) -> None:
+        """Note that a variant is taken instead of a resource, and shown as it is."""
+        identifier, variant = element.get("identifier") or "", element.find("variant")
+        better = "" if variant is None else variant.get("identifierref") or ""
+        if _TAKEN.match(forms.get(better, "")):
+            self.replaced.add(identifier)
+            if identifier in self.titles:
+                self.titles.setdefault(better, self.titles[identifier])
+
     def _read_resource(self, element: Element, identifier: str, course: Lom, path: str) -> None:
         form = (element.get("type") or "").strip()
         lom = lom_of(element.find("metadata"))
@@ -125,7 +135,7 @@ class _Reader:
         if reason := self._reason_to_leave_out(element, identifier, form, lom, href):
             self.contents.leave_out(reason, identifier)
             return
-        kind, described = _kind_of(form, href, lom), None
+        kind, described = _kind_of(form, href, lom, is_assignment=_is_assignment(element, form)), None
         if form.startswith(_READ) or _ASSESSMENT.fullmatch(form):
             described = self._described(element, identifier, href)
         of_parts = standards_of(element)
@@ -162,14 +172,19 @@ class _Reader:
     def _reason_to_leave_out(self, element: Element, identifier: str, form: str, lom: Lom, href: str) -> str:
         shown = identifier in self.titles or bool(standards_of(element))
         page = PurePosixPath(unquote(href)).suffix.lower() in _PAGES
-        reasons = {reason: form.startswith(begin) for begin, reason in _LEFT_OUT.items()} | {
+        # Canvas shows assignments and pages that the specification would only let belong to others.
+        belongs = form.startswith("associatedcontent")
+        own = belongs and (_is_assignment(element, form) or (page and identifier in self.titles))
+        reasons = {
+            "files that belong to other resources": belongs and not own,
+            "a discussion topic": form.startswith("imsdt"),
             "a bank of questions, which no learner sees as such": form.endswith("/question-bank"),
-            "another form of a resource": element.find("variant") is not None,
+            "another form of a resource": identifier in self.replaced,
             f"a resource for {', '.join(sorted(lom.roles))}": bool(lom.roles) and not lom.roles & _LEARNERS,
             "a plan or syllabus for teachers": (element.get("intendeduse") or "").lower() in _OF_TEACHERS,
             "a file that pages link to": form == "webcontent" and not page and not shown,
             "a tool that no item shows": form.startswith("imsbasiclti") and not shown,
-            f"a resource of the type {form[:80]!r}": not _TAKEN.match(form),
+            f"a resource of the type {form[:80]!r}": not own and not _TAKEN.match(form),
         }
         return next((reason for reason, applies in reasons.items() if applies), "")
 
@@ -218,10 +233,16 @@ def _described_by(root: Element) -> _Described:
     )
 
 
-def _kind_of(form: str, href: str, lom: Lom) -> ResourceKindName:
+def _is_assignment(element: Element, form: str) -> bool:
+    names = (PurePosixPath(each.get("href") or "").name for each in element.findall("file"))
+    of_use = (element.get("intendeduse") or "").lower() == "assignment"
+    return form.startswith("assignment_xml") or of_use or _SETTINGS_OF_ASSIGNMENT in names
+
+
+def _kind_of(form: str, href: str, lom: Lom, *, is_assignment: bool) -> ResourceKindName:
     if _ASSESSMENT.fullmatch(form) or _QTI_ITEM.fullmatch(form):
         return ResourceKindName.ASSESSMENT
-    if form.startswith("assignment_xml"):
+    if is_assignment:
         return ResourceKindName.PRACTICE
     if PurePosixPath(unquote(href)).suffix.lower() in _VIDEOS:
         return ResourceKindName.VIDEO

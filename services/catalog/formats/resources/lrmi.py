@@ -165,7 +165,7 @@ def _parts_of(
         for number, part in enumerate(nodes_of(node.get(name))):
             if name == "hasPart" and not _identity(part)[1]:
                 contents.leave_out("a part that has no identity of its own", f"{path}{name}[{number}]")
-            elif "@type" in part or "type" in part:
+            elif "@type" in part:
                 yield f"{path}{name}[{number}].", dict(part)
 
 
@@ -176,7 +176,7 @@ def _read_node(
     contents: ResourceContents,
     page: str,
 ) -> None:
-    types = [local(each) for name in ("@type", "type") for each in texts_of(node.get(name))]
+    types = [local(each) for each in texts_of(node.get("@type"))]
     if not types:
         contents.leave_out("an object without @type", path)
         return
@@ -218,7 +218,8 @@ def _resource_of(
     index: Mapping[str, Mapping[str, Any]],
     contents: ResourceContents,
 ) -> FoundResource:
-    kind = kind_of([*texts_of(node.get("learningResourceType")), *types]) or ResourceKindName.LESSON
+    of_type = names_of(node.get("learningResourceType"), "name", "prefLabel", "termCode")
+    kind = kind_of([*of_type, *types]) or ResourceKindName.LESSON
     languages = [
         each
         for name in ("inLanguage", "language")

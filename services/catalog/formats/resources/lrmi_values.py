@@ -20,13 +20,17 @@ _DEPTH_MAX = 4
 _LANGUAGE = re.compile(r"(?!url|id)[a-z]{2,3}(?:-\w+)*")
 _PUBLIC = {"zero": "CC0", "mark": "PDM"}
 
+# Contexts commonly rename them so; schema.org has no such properties.
+_KEYWORDS = {"id": "@id", "type": "@type"}
+
 Node = Mapping[str, Any]
 Index = Mapping[str, Node]
 
 
 def local(name: str) -> str:
-    """A name without prefix or address: `schema:name` and `http://schema.org/name` are `name`."""
-    return name if name.startswith("@") else re.split(r"[:/#]", name)[-1]
+    """A name without prefix or address: `schema:name` and `http://schema.org/name` are `name`, and `id` is `@id`."""
+    last = name if name.startswith("@") else re.split(r"[:/#]", name)[-1]
+    return _KEYWORDS.get(last, last)
 
 
 def texts_of(value: object, depth: int = 0) -> list[str]:
@@ -93,7 +97,7 @@ def license_of(node: Node) -> str:
 
 def levels_of(node: Node, index: Index) -> list[str]:
     """The education levels."""
-    stated = names_of(node.get("educationalLevel"), "termCode", "name")
+    stated = names_of(node.get("educationalLevel"), "termCode", "name", "prefLabel")
     aligned = [first_of(each, "targetName") for each, kind in _aligned(node, index) if kind in _LEVELS]
     return list(dict.fromkeys(filter(None, (*stated, *aligned))))
 
@@ -102,7 +106,7 @@ def subjects_of(node: Node, index: Index) -> list[str]:
     """What it is about: subjects and keywords."""
     keywords = [word for text in names_of(node.get("keywords"), "name") for word in text.split(",")]
     aligned = [first_of(each, "targetName") for each, kind in _aligned(node, index) if kind == _SUBJECT]
-    about = [subject for name in ("about", "subject") for subject in names_of(node.get(name), "name")]
+    about = [subject for name in ("about", "subject") for subject in names_of(node.get(name), "name", "prefLabel")]
     return [*about, *aligned, *keywords]
 
 
@@ -136,7 +140,7 @@ def _stated(value: object, relation: Relation, index: Index) -> Iterator[Alignme
             term = {**index.get(str(node.get("@id")), {}), **node}
             addresses = [term.get(name) for name in ("@id", "url", "identifier", "targetUrl")]
             names = tuple(dict.fromkeys(name for address in addresses for name in _addresses(address)))
-            code = first_of(term, "termCode", "name", "targetName")
+            code = first_of(term, "termCode", "name", "targetName", "prefLabel")
             framework = names_of(term.get("inDefinedTermSet"), "name", "@id")
             framework = framework or texts_of(term.get("educationalFramework"))
             if code or names:

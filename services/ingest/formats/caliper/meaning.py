@@ -84,7 +84,8 @@ class Act:
 
     def _find_attempts(self) -> list[Reference]:
         """The attempt, as far as each place tells it: the object, what was generated, or a part of that."""
-        holders = (self.generated, self.score or {})
+        # A score that was deleted is the object, and names its attempt.
+        holders = (self.generated, self.score or {}, self.object.entity if self.object.is_a("Score", "Result") else {})
         found = [self.object, *(reference(holder, self._described) for holder in holders)]
         found += [reference(value, self._described) for value in places(holders, "attempt")]
         return [each for each in found if each is not None and each.is_a("Attempt") and each.entity]

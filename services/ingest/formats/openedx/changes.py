@@ -6,6 +6,7 @@ it, and a deletion of all answers before it. So the answers to these blocks are 
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -25,6 +26,8 @@ from services.ingest.formats.together import Documents
 
 CHANGE_MARKS = tuple(name.encode() for name in sorted(STAFF_EVENTS))
 
+REPLACED = "a change by staff that a later one of the same answer replaces"
+
 _Block = tuple[str, str]
 """A learner and a block."""
 
@@ -33,7 +36,7 @@ class StaffChanges:
     """Implements Changes."""
 
     def __init__(self, corrections: Mapping[Change, Sequence[Submission]]) -> None:
-        """Args: what each change becomes."""
+        """Args: what each change of an answer becomes; nothing: later ones replace it."""
         self._corrections = corrections
 
     def applied(self, document: object, rows: Iterable[FileRow]) -> Iterator[FileRow]:
@@ -42,10 +45,13 @@ class StaffChanges:
             if not isinstance(row, LeftOutRow) or row.reason != NOT_IN_LOAD:
                 yield row
                 continue
-            corrections = self._corrections.get(change_of(event_of(document)), ())
-            yield from (Row(row.line, each, document) for each in corrections)
-            if not corrections:
+            corrections = self._corrections.get(change_of(event_of(document)))
+            if corrections is None:
                 yield row
+            elif not corrections:
+                yield LeftOutRow(row.line, REPLACED)
+            else:
+                yield from (Row(row.line, each, document) for each in corrections)
 
 
 def changes_in(changing: Documents, documents: Documents, source: str) -> StaffChanges:
@@ -86,24 +92,44 @@ def _change_in(document: object) -> Change | None:
 def _corrections_of(
     changes: Iterable[Change], answers: Iterable[Submission]
 ) -> Iterator[tuple[Change, list[Submission]]]:
-    """What the changes of a block become, in the order of time."""
+    """What the changes of a block become.
+
+    In the log, the last correction of an answer counts, and the documents are in any order: only the last change of an
+    answer becomes one.
+    """
     acts: dict[Instant, list[Submission]] = defaultdict(list)
     for answer in answers:
         if answer.occurred_at is not None:
             acts[answer.occurred_at].append(answer)
-    for change in sorted(changes, key=lambda change: change.at):
+    made: list[tuple[Change, list[Submission]]] = []
+    for change in sorted(changes, key=lambda change: (change.at, change.score is None, str(change.score))):
         before = sorted(at for at in acts if at <= change.at)
+        if not before:
+            continue
         if change.score is None:
-            yield change, [_correction(change, target, Void()) for at in before for target in acts.pop(at)]
-        elif before:
+            made.append((change, [_correction(change, target, Void()) for at in before for target in acts.pop(at)]))
+        else:
             corrections, acts[before[-1]] = _regraded(change, change.score, acts[before[-1]])
-            yield change, corrections
+            made.append((change, corrections))
+    last = {target: change for change, corrections in made for each in corrections if (target := _target_of(each))}
+    for change, corrections in made:
+        yield change, [each for each in corrections if last.get(_target_of(each), change) == change]
+
+
+def _target_of(submission: Submission) -> str:
+    """The id of the answer that is corrected; empty: it is an answer itself."""
+    return submission.body.target_event_id if isinstance(submission.body, Correction) else ""
 
 
 def _regraded(change: Change, score: Score, act: Sequence[Submission]) -> tuple[list[Submission], list[Submission]]:
     """The corrections of an answer whose grade is another, and what the answer is from now on."""
     if len(act) == 1:
         return [_correction(change, act[0], score)], list(act)
+    bodies = [each.body for each in act if isinstance(each.body, Assessment)]
+    outcomes = [body.outcome for body in bodies if body.outcome is not None]
+    if math.isclose(sum(map(_share, outcomes)) / len(outcomes), _share(score)):
+        # As all learners' answers are rescored, most stay what they were.
+        return [_correction(change, each, outcome) for each, outcome in zip(act, outcomes, strict=True)], list(act)
     if score.raw in (score.min, score.max):
         return [_correction(change, each, score.raw == score.max) for each in act], list(act)
     # Which input changed is not said: the problem counts as one item.
@@ -116,6 +142,10 @@ def _regraded(change: Change, score: Score, act: Sequence[Submission]) -> tuple[
     )
     answer = replace(act[0], body=whole, event_id=answer_id(whole, act[0].occurred_at))
     return [*(_correction(change, each, Void()) for each in act), answer], [answer]
+
+
+def _share(outcome: bool | Score) -> float:  # noqa: FBT001 - see Assessment.
+    return float(outcome) if isinstance(outcome, bool) else (outcome.raw - outcome.min) / (outcome.max - outcome.min)
 
 
 def _correction(change: Change, target: Submission, to: Void | bool | Score) -> Submission:  # noqa: FBT001 - see Assessment.

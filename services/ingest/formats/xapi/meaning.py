@@ -30,6 +30,16 @@ _OPENED = frozenset(
 _FINISHED = f"{_ADL}verbs/completed"
 _COMPLETED = frozenset({_FINISHED, f"{_STREAMS}complete", "http://activitystrea.ms/complete"})
 _SUCCESS = {f"{_ADL}verbs/passed": True, f"{_ADL}verbs/mastered": True, f"{_ADL}verbs/failed": False}
+# What their result says is how far the work is, or what the learner thinks of the object.
+_UNFINISHED = frozenset(
+    f"{_ADL}verbs/{verb}" for verb in ("initialized", "launched", "progressed", "resumed", "suspended")
+)
+_OPINIONS = frozenset(
+    {
+        "http://id.tincanapi.com/verb/rated",
+        *(f"{base}{verb}" for base in (_STREAMS, "http://activitystrea.ms/") for verb in ("like", "dislike")),
+    }
+)
 # Of cmi5: someone decided that the learner need not do it.
 _WAIVED = "https://w3id.org/xapi/adl/verbs/waived"
 _ANSWERED = frozenset({f"{_ADL}verbs/answered", f"{_ADL}verbs/responded"})
@@ -53,6 +63,7 @@ NOT_PLACED = "a score without a scale"
 NO_OUTCOME = "an answer or a question without an outcome"
 VIDEO = "work with a video"
 WAIVED = "work that was waived, so nobody answered"
+OPINION = "an opinion, which is neither right nor wrong"
 OTHER = "no outcome, and the verb is not one of opening or completing a resource"
 SUMS_UP = "sums up answers that the same document has"
 
@@ -109,22 +120,14 @@ def _meaning(statement: dict[str, Any], source: str, profile: Profile) -> Meanin
         return Meaning(_submission(statement, learner, source, body))
     if actor.get("objectType") == "Group":
         raise _LeftOutError(GROUP)
-    object_type = target.get("objectType", "Activity")
-    if object_type == "SubStatement":
-        raise _LeftOutError(SUBSTATEMENT)
-    if object_type in ("Agent", "Group", "StatementRef"):
-        raise _LeftOutError(NO_ACTIVITY)
-    kind = target.get("definition", {}).get("type", "")
-    reason = profile.left_out(verb, target)
-    if reason is not None:
+    if reason := _reason_to_leave_out(target, verb, profile):
         raise _LeftOutError(reason)
-    if verb == _WAIVED:
-        raise _LeftOutError(WAIVED)
+    kind = target.get("definition", {}).get("type", "")
     if kind in profile.statuses and verb in _SUCCESS:
         verb = _FINISHED
     learner = learner_of(actor)
     result = statement.get("result", {})
-    outcome = _outcome(result, verb)
+    outcome = None if verb in _UNFINISHED else _outcome(result, verb)
     if outcome is None:
         interaction = _interaction(statement, verb, kind, profile)
         return Meaning(_submission(statement, learner, source, interaction))
@@ -151,6 +154,20 @@ def _meaning(statement: dict[str, Any], source: str, profile: Profile) -> Meanin
     whole = _whole(target, kind, parents, profile)
     assessment = Assessment(activity=kept_id(whole), outcome=outcome, duration_ms=duration_ms, grain=Grain.ACTIVITY)
     return Meaning(_submission(statement, learner, source, assessment), sums_up=target["id"])
+
+
+def _reason_to_leave_out(target: dict[str, Any], verb: str, profile: Profile) -> str:
+    """Why a statement with this object and verb means nothing that counts; empty: it may."""
+    object_type = target.get("objectType", "Activity")
+    if object_type == "SubStatement":
+        return SUBSTATEMENT
+    if object_type in ("Agent", "Group", "StatementRef"):
+        return NO_ACTIVITY
+    if reason := profile.left_out(verb, target):
+        return reason
+    if verb == _WAIVED:
+        return WAIVED
+    return OPINION if verb in _OPINIONS or _asks_for_opinion(target) else ""
 
 
 def _identified(group: dict[str, Any]) -> dict[str, Any]:
@@ -193,6 +210,12 @@ def _is_item(target: dict[str, Any], verb: str, profile: Profile) -> bool:
     definition = target.get("definition", {})
     kind = definition.get("type", "")
     return "interactionType" in definition or kind in _ITEMS or kind in profile.items or verb in _ANSWERED
+
+
+def _asks_for_opinion(target: dict[str, Any]) -> bool:
+    """Whether it is a scale of opinions, of which none is the right answer."""
+    definition = target.get("definition", {})
+    return definition.get("interactionType") == "likert" and not definition.get("correctResponsesPattern")
 
 
 def _interaction(statement: dict[str, Any], verb: str, kind: str, profile: Profile) -> Interaction:

@@ -158,7 +158,7 @@ def moment_of(value: str) -> datetime | None:
 def duration_ms_of(value: str) -> int | None:
     """The milliseconds of a duration; None where it is in months or years, which have no one length, or too long."""
     match = _DURATION.fullmatch(value)
-    if match is None or match["years"] or match["months"]:
+    if match is None or any((match[unit] or "").strip("0.,") for unit in ("years", "months")):
         return None
     total = sum(float(match[unit].replace(",", ".")) * unit_ms for unit, unit_ms in _UNIT_MS.items() if match[unit])
     return round(total) if total <= _DURATION_MS_MAX else None
