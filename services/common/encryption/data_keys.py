@@ -13,10 +13,10 @@ from google.protobuf.message import DecodeError
 
 from cairn.v1 import events_pb2
 from services.common.encryption.headers import encryption_headers
+from services.common.encryption.nonces import NONCE_BYTES, new_nonce
 from services.common.encryption.values import TenantKeyMissingError, ValueUnreadableError
 from services.common.kafka.envelope import Headers, split_key
 
-_NONCE_BYTES = 12
 _KEY_BITS = 256
 _KEY_ID_BYTES = 12
 
@@ -33,7 +33,7 @@ class DataKey:
 
     def encrypt(self, record_key: bytes, value: bytes) -> bytes:
         """The value as it is written to the log under `record_key`."""
-        nonce = secrets.token_bytes(_NONCE_BYTES)
+        nonce = new_nonce()
         return nonce + self.cipher.encrypt(nonce, value, record_key)
 
     def decrypt(self, record_key: bytes, value: bytes) -> bytes:
@@ -43,7 +43,7 @@ class DataKey:
             ValueUnreadableError: when the value was not encrypted with this key under `record_key`.
         """
         try:
-            return self.cipher.decrypt(value[:_NONCE_BYTES], value[_NONCE_BYTES:], record_key)
+            return self.cipher.decrypt(value[:NONCE_BYTES], value[NONCE_BYTES:], record_key)
         except (InvalidTag, ValueError) as error:
             raise ValueUnreadableError(
                 f"the value cannot be decrypted with its key {self.key_id}: "
@@ -80,7 +80,7 @@ def parse_data_key(value: bytes) -> events_pb2.LearnerDataKey:
 
 def wrap(tenant_key: bytes, record_key: bytes, key_id: str, data_key: bytes) -> bytes:
     """A data key, encrypted with a tenant's key and bound to its learner and its id."""
-    nonce = secrets.token_bytes(_NONCE_BYTES)
+    nonce = new_nonce()
     return nonce + AESGCM(tenant_key).encrypt(nonce, data_key, _associated_data(record_key, key_id))
 
 
@@ -98,7 +98,7 @@ def unwrap(tenant_keys: TenantKeys, record_key: bytes, message: events_pb2.Learn
     wrapped, data = message.wrapped_key, _associated_data(record_key, message.key_id)
     for tenant_key in candidates:
         with suppress(InvalidTag, ValueError):
-            return AESGCM(tenant_key).decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], data), tenant_key
+            return AESGCM(tenant_key).decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], data), tenant_key
     raise TenantKeyMissingError(
         f"the encryption key in the tenants file does not unwrap a data key of tenant {tenant!r}: {remedy}"
     )

@@ -6,7 +6,6 @@ can only be opened under its own tenant and id.
 
 from __future__ import annotations
 
-import os
 import zlib
 from functools import lru_cache
 
@@ -16,9 +15,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from services.common.auth.tenant import Tenant
+from services.common.encryption.nonces import NONCE_BYTES, new_nonce
 from services.ingest.application.statements import KeptStatement
 
-_NONCE_BYTES = 12
 _KEY_BYTES = 32
 _DIGEST_BYTES = 16
 _UUID_CHARACTERS = 36
@@ -38,7 +37,7 @@ def seal(tenant: Tenant, statement: KeptStatement) -> bytes:
     if len(content) >= _COMPRESSED_BYTES_MIN:
         content = zlib.compress(content, _LEVEL)
     plain = statement.digest + voids + content
-    nonce = os.urandom(_NONCE_BYTES)
+    nonce = new_nonce()
     return nonce + _cipher(tenant.secret).encrypt(nonce, plain, _associated(tenant, statement.statement_id))
 
 
@@ -46,7 +45,7 @@ def opened(tenant: Tenant, statement_id: str, value: bytes) -> KeptStatement | N
     """The statement in a value; None where it is none of this tenant and id, or damaged."""
     try:
         plain = _cipher(tenant.secret).decrypt(
-            value[:_NONCE_BYTES], value[_NONCE_BYTES:], _associated(tenant, statement_id)
+            value[:NONCE_BYTES], value[NONCE_BYTES:], _associated(tenant, statement_id)
         )
         content = plain[_DIGEST_BYTES + _UUID_CHARACTERS :]
         if content.startswith(_COMPRESSED):
