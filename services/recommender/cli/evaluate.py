@@ -26,7 +26,6 @@ from services.recommender.evaluation.closed_loop.outcomes import (
     evaluate_closed_loop,
 )
 from services.recommender.evaluation.closed_loop.run import LEARNERS_MIN, RunSettings
-from services.recommender.evaluation.data import DataUnusableError
 from services.recommender.evaluation.instructions import instructions
 from services.recommender.evaluation.intervals import Estimate
 from services.recommender.evaluation.lists import RankingSplit
@@ -34,6 +33,7 @@ from services.recommender.evaluation.ranking import evaluate_ranking
 from services.recommender.evaluation.report import as_html, measures_of
 from services.recommender.evaluation.results import Evaluation, as_json
 from services.recommender.evaluation.splits import split_interactions, split_sequences
+from services.recommender.evaluation.tables import DataUnusableError
 from services.recommender.evaluation.tracing import (
     TracingSplit,
     evaluate_tracing,
