@@ -99,6 +99,8 @@ def tracing(
     Protocol `sequences`: fitted on the learners of train.tsv and evaluated on those of test.tsv, or on 70 and 30 % of
     the learners of responses.tsv; these files need q_mat.npz, items by skills. Or 70 and 30 % of responses.csv with
     learner, item, skills, correct, time. Published figures have the names assistments2009-kt and algebra05.
+
+    Files may be gzip or Parquet. `correct` is true, false or a score from 0 to 1; a time is Unix seconds or ISO 8601.
     """
     split = _chosen(protocol, "tracing", _TRACING)
     _check_folders(json_file, html_file)
@@ -135,6 +137,8 @@ def ranking(
     random 75 % of each learner's in a file *.inter or interactions.csv. resources.csv adds skills to resources,
     groups.csv measures each group of learners. Published figures have the names assistments2009,
     assistments2009-skills, mooccubex and movielens-100k.
+
+    Files may be gzip or Parquet. `correct` is true, false or a score from 0 to 1; a time is Unix seconds or ISO 8601.
     """
     split = _chosen(protocol, "ranking", _RANKING)
     name = f"ranking/{_short(protocol)}"
