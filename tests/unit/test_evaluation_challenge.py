@@ -59,7 +59,7 @@ def test_no_learner_is_evaluated_with_a_model_fitted_on_them():
     other = challenge_of(everything_before(replace(table, response=failed)), seed=1)
     assert challenge is not None
     assert other is not None
-    own, others = (each._models[each._half[0]]._model.coef_ for each in (challenge, other))
+    own, others = (each._models[each._half[0]]._weights.coefficients for each in (challenge, other))
     assert own.tolist() == others.tolist()
     assert other.after(0, range(RESOURCES)).mean() < challenge.after(0, range(RESOURCES)).mean()
 

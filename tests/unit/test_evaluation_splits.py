@@ -10,11 +10,11 @@ import scipy.sparse
 
 from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
 from services.recommender.domain.training.splits import split_at_time, split_work, tags_of
-from services.recommender.evaluation.data import DataUnusableError
 from services.recommender.evaluation.lists import ListEvaluator, RankingSplit
 from services.recommender.evaluation.rankers import Random, Scored, baselines
 from services.recommender.evaluation.ranking import evaluate_ranking
 from services.recommender.evaluation.splits import split_of
+from services.recommender.evaluation.tables import DataUnusableError
 from services.recommender.evaluation.tracing import prior_attempts, split_by_learner
 
 

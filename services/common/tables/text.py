@@ -21,7 +21,9 @@ _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
     codecs.BOM_UTF8: "utf-8",
 }
-_ENCODING_REMEDY = "set encoding in the mapping to that of the file (latin-1, cp1252, utf-16 or utf-8)"
+_ENCODING_REMEDY = (
+    "save it as utf-8, or set encoding in the mapping to that of the file (latin-1, cp1252, utf-16 or utf-8)"
+)
 _PIECE_BYTES = 1 << 16
 _OBSERVED_LINES = 1_000
 

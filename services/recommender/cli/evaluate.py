@@ -26,7 +26,6 @@ from services.recommender.evaluation.closed_loop.outcomes import (
     evaluate_closed_loop,
 )
 from services.recommender.evaluation.closed_loop.run import LEARNERS_MIN, RunSettings
-from services.recommender.evaluation.data import DataUnusableError
 from services.recommender.evaluation.instructions import instructions
 from services.recommender.evaluation.intervals import Estimate
 from services.recommender.evaluation.lists import RankingSplit
@@ -34,6 +33,7 @@ from services.recommender.evaluation.ranking import evaluate_ranking
 from services.recommender.evaluation.report import as_html, measures_of
 from services.recommender.evaluation.results import Evaluation, as_json
 from services.recommender.evaluation.splits import split_interactions, split_sequences
+from services.recommender.evaluation.tables import DataUnusableError
 from services.recommender.evaluation.tracing import (
     TracingSplit,
     evaluate_tracing,
@@ -99,6 +99,8 @@ def tracing(
     Protocol `sequences`: fitted on the learners of train.tsv and evaluated on those of test.tsv, or on 70 and 30 % of
     the learners of responses.tsv; these files need q_mat.npz, items by skills. Or 70 and 30 % of responses.csv with
     learner, item, skills, correct, time. Published figures have the names assistments2009-kt and algebra05.
+
+    Files may be gzip or Parquet. `correct` is true, false or a score from 0 to 1; a time is Unix seconds or ISO 8601.
     """
     split = _chosen(protocol, "tracing", _TRACING)
     _check_folders(json_file, html_file)
@@ -135,6 +137,8 @@ def ranking(
     random 75 % of each learner's in a file *.inter or interactions.csv. resources.csv adds skills to resources,
     groups.csv measures each group of learners. Published figures have the names assistments2009,
     assistments2009-skills, mooccubex and movielens-100k.
+
+    Files may be gzip or Parquet. `correct` is true, false or a score from 0 to 1; a time is Unix seconds or ISO 8601.
     """
     split = _chosen(protocol, "ranking", _RANKING)
     name = f"ranking/{_short(protocol)}"

@@ -2,31 +2,43 @@
 
 Responses come as tab-separated `user_id item_id timestamp correct skill_id` with `q_mat.npz` (items by skills, 1 where
 an item has a skill), or as comma-separated `user_id, ..., problem_id, ..., skill_name, correct` in which a response
-with k skills is k rows that follow one another. Files may be gzip-compressed.
+with k skills is k rows that follow one another. Files may be gzip-compressed, and tables may be Parquet.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
 from services.common.auth.identity import pseudonym
+from services.common.tables import Cell
 from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
+from services.recommender.evaluation.tables import (
+    DataUnusableError,
+    check_skills,
+    id_of,
+    outcome_of,
+    rows_of,
+    skills_of,
+    text_of,
+    time_s_of,
+    words_of,
+)
+
+# What is no file of a sparse matrix makes scipy raise these.
+_NO_MATRIX = (
+    OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, NotImplementedError, zipfile.BadZipFile,
+    zlib.error,
+)  # fmt: skip
 
 # Learners are sorted by the hash of their id, as in a log of pseudonyms.
 _PSEUDONYM_SECRET = b"cairn evaluation"
-
-
-class DataUnusableError(ValueError):
-    """A file of a protocol is missing or malformed; the message names it and the expected content."""
 
 
 def learner_id(identifier: str) -> str:
@@ -48,20 +60,20 @@ def read_tracing_table(folder: Path, names: Iterable[str]) -> tuple[ResponseTabl
     builder = ResponseTableBuilder()
     learners: list[dict[str, str]] = []
     for name in names:
-        path = _found(folder, name)
-        seen: dict[str, str] = {}
-        with _rows(path, ("user_id", "item_id", "timestamp", "correct"), "\t") as rows:
-            for number, row in enumerate(rows, 2):
-                learner, item = seen.get(row["user_id"]), row["item_id"]
-                if learner is None:
-                    learner = seen[row["user_id"]] = learner_id(row["user_id"])
-                try:
-                    skills = _skills_of(item, skills_of_item)
-                    correct, at_s = _correct(row["correct"]), int(row["timestamp"])
-                except ValueError as error:
-                    raise DataUnusableError(f"{path}: line {number}: {error}") from error
-                builder.append(learner=learner, item=item, skills=skills, response=correct, at_s=at_s)
-        learners.append(seen)
+        pseudonyms = _Pseudonyms()
+
+        def add(learner: Cell, item: Cell, time: Cell, correct: Cell, pseudonyms: _Pseudonyms = pseudonyms) -> None:
+            builder.append(
+                learner=pseudonyms[id_of(learner, "user_id")],
+                item=text_of(item).strip(),
+                skills=_skills_of(item, skills_of_item),
+                response=outcome_of(correct),
+                at_s=int(time_s_of(time, "timestamp")),
+            )
+
+        for _ in rows_of(_found(folder, name), add, ("user_id", "item_id", "timestamp", "correct"), delimiter="\t"):
+            pass
+        learners.append(pseudonyms)
     return builder.build(), learners
 
 
@@ -94,28 +106,29 @@ def read_responses(folder: Path) -> ResponseTable:
     builder = ResponseTableBuilder()
     pseudonyms = _Pseudonyms()
 
-    def add(response: tuple[str, str, str], skills: list[str]) -> None:
-        learner, problem, correct = response
-        builder.append(
-            learner=pseudonyms[learner], item=problem, skills=skills, response=_correct(correct), resource=problem
-        )
+    def read(learner: Cell, problem: Cell, skill: Cell, correct: Cell) -> tuple[tuple[str, str, float], str]:
+        response = (id_of(learner, "user_id"), id_of(problem, "problem_id"), outcome_of(correct))
+        return response, text_of(skill)
 
-    with _rows(path, ("user_id", "problem_id", "skill_name", "correct"), ",") as rows:
-        current: tuple[str, str, str] | None = None
-        skills: list[str] = []
-        for number, row in enumerate(rows, 2):
-            response = (row["user_id"], row["problem_id"], row["correct"])
-            if response == current and row["skill_name"] not in skills:
-                skills.append(row["skill_name"])
-                continue
-            try:
-                if current is not None:
-                    add(current, skills)
-            except ValueError as error:
-                raise DataUnusableError(f"{path}: before line {number}: {error}") from error
-            current, skills = response, [row["skill_name"]]
+    def add(response: tuple[str, str, float], skills: list[str]) -> None:
+        learner, problem, correct = response
+        try:
+            check_skills(len(skills))
+        except ValueError as error:
+            raise DataUnusableError(f"{path}: problem {problem} of learner {learner}: {error}") from error
+        builder.append(learner=pseudonyms[learner], item=problem, skills=skills, response=correct, resource=problem)
+
+    current: tuple[str, str, float] | None = None
+    skills: list[str] = []
+    for response, skill in rows_of(path, read, ("user_id", "problem_id", "skill_name", "correct")):
+        if response == current and skill and skill not in skills:
+            skills.append(skill)
+            continue
         if current is not None:
             add(current, skills)
+        current, skills = response, [skill] if skill else []
+    if current is not None:
+        add(current, skills)
     return builder.build()
 
 
@@ -223,8 +236,13 @@ def read_groups(folder: Path) -> dict[str, str]:
     path = _find(folder, "groups.csv")
     if path is None:
         return {}
-    with _rows(path, ("learner", "group"), ",") as rows:
-        return {learner_id(row["learner"]): row["group"] for row in rows}
+    return dict(
+        rows_of(
+            path,
+            lambda learner, group: (learner_id(id_of(learner, "learner")), id_of(group, "group")),
+            ("learner", "group"),
+        )
+    )
 
 
 def read_prerequisites(folder: Path) -> list[tuple[str, str]]:
@@ -236,8 +254,13 @@ def read_prerequisites(folder: Path) -> list[tuple[str, str]]:
     path = _find(folder, "prerequisites.csv")
     if path is None:
         return []
-    with _rows(path, ("skill", "prerequisite"), ",") as rows:
-        return [(row["skill"], row["prerequisite"]) for row in rows]
+    return list(
+        rows_of(
+            path,
+            lambda skill, prerequisite: (id_of(skill, "skill"), id_of(prerequisite, "prerequisite")),
+            ("skill", "prerequisite"),
+        )
+    )
 
 
 class _Pseudonyms(dict[str, str]):
@@ -250,48 +273,38 @@ class _Pseudonyms(dict[str, str]):
 
 def _read_generic_responses(path: Path) -> ResponseTable:
     pseudonyms = _Pseudonyms()
-    found: list[tuple[float, str, str, list[str], float]] = []
-    with _rows(path, ("learner", "item", "skills", "correct"), ",") as rows:
-        for number, row in enumerate(rows, 2):
-            try:
-                at_s = float(row.get("time") or 0.0)
-                skills = list(dict.fromkeys(filter(None, (skill.strip() for skill in row["skills"].split(";")))))
-                found.append((at_s, pseudonyms[row["learner"]], row["item"], skills, _correct(row["correct"])))
-            except ValueError as error:
-                raise DataUnusableError(f"{path}: line {number}: {error}") from error
+
+    def read(
+        learner: Cell, item: Cell, skills: Cell, correct: Cell, time: Cell
+    ) -> tuple[float, str, str, list[str], float]:
+        at_s = 0.0 if time is None else time_s_of(time, "time")
+        return at_s, pseudonyms[id_of(learner, "learner")], text_of(item), skills_of(skills), outcome_of(correct)
+
     builder = ResponseTableBuilder()
+    found = rows_of(path, read, ("learner", "item", "skills", "correct"), optional=("time",))
     for at_s, learner, item, skills, correct in sorted(found, key=lambda row: row[0]):
-        builder.append(
-            learner=learner, item=item, skills=skills, response=correct, resource=item, at_s=max(int(at_s), 0)
-        )
+        builder.append(learner=learner, item=item, skills=skills, response=correct, resource=item, at_s=int(at_s))
     return builder.build()
 
 
 def _pairs_of_lines(path: Path) -> Iterator[tuple[str, str, int]]:
-    with _opened(path) as file:
-        for line in file:
-            learner, *resources = line.split()
-            for resource in resources:
-                yield learner, resource, 0
+    for learner, *resources in words_of(path):
+        for resource in resources:
+            yield learner, resource, 0
 
 
 def _pairs_of_rows(path: Path) -> Iterator[tuple[str, str, int]]:
     """Return learner, resource and time of each row; the time is 0 without that column."""
     typed = ".inter" in path.name
-    with _opened(path) as file:
-        reader = csv.reader(file, delimiter="\t" if typed else ",")
-        header = [name.partition(":")[0] for name in next(reader, [])]
-        wanted = ("user_id", "item_id", "timestamp") if typed else ("learner", "resource", "time")
-        for name in wanted[:2]:
-            if name not in header:
-                raise DataUnusableError(f"{path} lacks the column {name}; it needs {wanted[0]} and {wanted[1]}")
-        learner, resource = header.index(wanted[0]), header.index(wanted[1])
-        time = header.index(wanted[2]) if wanted[2] in header else None
-        for number, row in enumerate(reader, 2):
-            try:
-                yield row[learner], row[resource], 0 if time is None else int(float(row[time] or 0))
-            except (ValueError, IndexError) as error:
-                raise DataUnusableError(f"{path}: line {number}: {error}") from error
+    of_learner, of_resource, of_time = (
+        ("user_id", "item_id", "timestamp") if typed else ("learner", "resource", "time")
+    )  # fmt: skip
+
+    def read(learner: Cell, resource: Cell, time: Cell) -> tuple[str, str, int]:
+        at_s = 0 if time is None else int(time_s_of(time, of_time))
+        return id_of(learner, of_learner), id_of(resource, of_resource), at_s
+
+    return rows_of(path, read, (of_learner, of_resource), optional=(of_time,), delimiter="\t" if typed else ",")
 
 
 def _skills_of_resources(folder: Path) -> dict[str, list[str]]:
@@ -299,29 +312,23 @@ def _skills_of_resources(folder: Path) -> dict[str, list[str]]:
     path = _find(folder, "resources.csv")
     if path is None:
         return {}
-    with _rows(path, ("id", "skills"), ",") as rows:
-        return {
-            row["id"]: list(dict.fromkeys(filter(None, (skill.strip() for skill in row["skills"].split(";")))))
-            for row in rows
-        }
+    return dict(rows_of(path, lambda resource, skills: (id_of(resource, "id"), skills_of(skills)), ("id", "skills")))
 
 
-def _skills_of(item: str, skills_of_item: Sequence[list[str]]) -> list[str]:
-    number = int(item)
-    if not 0 <= number < len(skills_of_item):
-        raise ValueError(f"item_id {item} is not a row of q_mat.npz, which has {len(skills_of_item)}")
+def _skills_of(item: Cell, skills_of_item: Sequence[list[str]]) -> list[str]:
+    text = text_of(item).strip()
+    number = int(text) if text.isdecimal() and len(text) < 10 else len(skills_of_item)
+    if number >= len(skills_of_item):
+        raise ValueError(f"item_id {text} is not a row of q_mat.npz, which has {len(skills_of_item)}, from 0 on")
+    check_skills(len(skills_of_item[number]))
     return skills_of_item[number]
 
 
-def _correct(text: str) -> float:
-    value = float(text)
-    if not 0.0 <= value <= 1.0:
-        raise ValueError(f"correct is {text}, not in [0, 1]")
-    return value
-
-
 def _find(folder: Path, name: str) -> Path | None:
-    return next((path for path in (folder / f"{name}.gz", folder / name) if path.is_file()), None)
+    names = [f"{name}.gz", name]
+    if not name.endswith(".txt"):
+        names.append(f"{name.rpartition('.')[0]}.parquet")
+    return next((folder / each for each in names if (folder / each).is_file()), None)
 
 
 def _found(folder: Path, name: str) -> Path:
@@ -333,29 +340,14 @@ def _found(folder: Path, name: str) -> Path:
 
 def _skills_of_items(path: Path) -> list[list[str]]:
     try:
-        matrix = scipy.sparse.csr_matrix(scipy.sparse.load_npz(path))
-    except (OSError, ValueError, KeyError) as error:
+        with path.open("rb") as file:
+            matrix = scipy.sparse.csr_matrix(scipy.sparse.load_npz(file))
+        matrix.check_format(full_check=True)
+        matrix.eliminate_zeros()
+        matrix.sum_duplicates()
+    except _NO_MATRIX as error:
         raise DataUnusableError(f"{path} is not a sparse matrix of items by skills: {error}") from error
     return [
-        [str(skill) for skill in np.sort(matrix.indices[matrix.indptr[item] : matrix.indptr[item + 1]])]
+        [str(skill) for skill in matrix.indices[matrix.indptr[item] : matrix.indptr[item + 1]]]
         for item in range(matrix.shape[0])
     ]
-
-
-@contextmanager
-def _rows(path: Path, columns: tuple[str, ...], delimiter: str) -> Iterator[Iterator[dict[str, str]]]:
-    with _opened(path) as file:
-        reader = csv.DictReader(file, delimiter=delimiter)
-        missing = [column for column in columns if column not in (reader.fieldnames or ())]
-        if missing:
-            raise DataUnusableError(f"{path} lacks the column {missing[0]}; it needs {', '.join(columns)}")
-        try:
-            yield reader
-        except (csv.Error, UnicodeDecodeError, EOFError) as error:
-            raise DataUnusableError(f"{path}: line {reader.line_num}: {error}") from error
-
-
-def _opened(path: Path) -> IO[str]:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8", newline="")
-    return path.open(encoding="utf-8", newline="")

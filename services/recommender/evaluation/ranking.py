@@ -14,13 +14,13 @@ from threadpoolctl import threadpool_limits
 from services.recommender.application.ports.models import CollaborativeModel
 from services.recommender.domain.learner.state import RECENT_RESOURCES
 from services.recommender.domain.training.splits import WorkSplit
-from services.recommender.evaluation.data import DataUnusableError
 from services.recommender.evaluation.intervals import Draws, Estimate, Floats, centred, compared, estimate, of_learners
 from services.recommender.evaluation.law_count import LawCount, checks_of
 from services.recommender.evaluation.lists import ListEvaluator, Ranker, RankingSplit
 from services.recommender.evaluation.rankers import Collaborative, Served, baselines, served
 from services.recommender.evaluation.reason_count import ReasonCount, check_of
 from services.recommender.evaluation.results import SERVED, Evaluation
+from services.recommender.evaluation.tables import DataUnusableError
 from services.recommender.models.collaborative.ensemble import Ensemble
 from services.recommender.models.collaborative.families import FAMILIES, Choice, choose
 from services.recommender.models.ranker.dataset import RankingDataset

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from services.recommender.domain.training.responses import ResponseTable
 from services.recommender.domain.training.splits import earlier_rows, split_at_time, split_work, tags_of
 from services.recommender.evaluation.data import (
-    DataUnusableError,
     has_given_split,
     read_given_split,
     read_groups,
@@ -23,6 +22,7 @@ from services.recommender.evaluation.data import (
 )
 from services.recommender.evaluation.intervals import Floats
 from services.recommender.evaluation.lists import RankingSplit
+from services.recommender.evaluation.tables import DataUnusableError
 from services.recommender.evaluation.twins import Twins, find_twins
 
 _RANDOM_SEED = 42

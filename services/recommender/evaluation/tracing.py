@@ -14,7 +14,6 @@ from threadpoolctl import threadpool_limits
 from services.recommender.domain.training.metrics import CALIBRATION_BINS, calibration_bins
 from services.recommender.domain.training.responses import ResponseTable
 from services.recommender.evaluation.data import (
-    DataUnusableError,
     has_responses,
     has_tracing_split,
     read_responses,
@@ -29,6 +28,7 @@ from services.recommender.evaluation.intervals import (
     of_forecasts,
 )
 from services.recommender.evaluation.results import SERVED, Evaluation, Reliability
+from services.recommender.evaluation.tables import DataUnusableError
 from services.recommender.evaluation.twins import NO_TWINS, Twins, find_twins
 from services.recommender.models.tracing.baselines import (
     Constant,
@@ -45,6 +45,11 @@ DRAWS = 200
 SEED = 1
 # Slices of the data by the number of earlier attempts at the skills of a response: first, and one past the last.
 _ATTEMPTS = {"attempt 1": (0, 1), "attempts 2-5": (1, 5), "attempts 6+": (5, np.inf)}
+
+_NO_AUC = (
+    "There is no AUC: in the data or in a resample of the learners, all responses are right or all are wrong. More "
+    "learners with both are needed."
+)
 
 Advance = Callable[[str, int, int], None]
 
@@ -84,7 +89,7 @@ def given_split(folder: Path, *, keep_twins: bool = False) -> TracingSplit:
         DataUnusableError: when a file is missing or malformed, or a learner is in both.
     """
     table, (train, test) = read_tracing_table(folder, ("train.tsv", "test.tsv"))
-    if both := train.keys() & test.keys():
+    if both := {*train.values()} & {*test.values()}:
         raise DataUnusableError(f"{folder}: {len(both)} learners are in both train.tsv and test.tsv")
     return _split(
         table, frozenset(train.values()), f"{folder.name}: learners split as in the files", keep_twins=keep_twins
@@ -162,6 +167,7 @@ def evaluate_tracing(
             "Each response is one row; measures are pooled over rows.",
             "Parameters of items and skills stay as fitted during the evaluation.",
             f"Intervals are central 95 % of {DRAWS} bootstrap resamples of learners; differences use the same ones.",
+            *(() if "auc" in values[SERVED] else (_NO_AUC,)),
         ),
         seeds={"bootstrap": SEED, "held-out learners": SEED},
         elapsed_s=elapsed_s,
@@ -202,13 +208,17 @@ def _measured(
     _, learner = np.unique(table.learner[rows], return_inverse=True)
     draws = Draws.of(int(learner.max()) + 1, draws=DRAWS, seed=SEED)
     outcome = table.response[rows].astype(np.float64)
-    return {name: of_forecasts(learner, outcome, chance[rows], draws) for name, chance in chances.items()}
+    measured = {name: of_forecasts(learner, outcome, chance[rows], draws) for name, chance in chances.items()}
+    # With right or with wrong responses only, as a draw of few learners may have, there is no AUC.
+    return {
+        name: {measure: drawn for measure, drawn in measures.items() if not np.isnan(drawn).any()}
+        for name, measures in measured.items()
+    }
 
 
 def _estimates(values: Mapping[str, Mapping[str, Floats]]) -> dict[str, dict[str, Estimate]]:
     return {
-        name: {measure: estimate(drawn) for measure, drawn in measures.items() if not np.isnan(drawn).any()}
-        for name, measures in values.items()
+        name: {measure: estimate(drawn) for measure, drawn in measures.items()} for name, measures in values.items()
     }
 
 
@@ -222,12 +232,21 @@ def _reliability(table: ResponseTable, chance: Floats) -> Reliability:
 
 
 def _split(table: ResponseTable, train: frozenset[str], description: str, *, keep_twins: bool) -> TracingSplit:
-    """Split by learner. Twins are left out last, so that the others stay on the side they are on with twins."""
+    """Split by learner. Twins are left out last, so that the others stay on the side they are on with twins.
+
+    Raises:
+        DataUnusableError: when no learner is on one side.
+    """
     chosen = np.array([learner in train for learner in table.learners], np.bool_)
     kept, twins = find_twins(table, graded=True, keep=keep_twins)
-    return TracingSplit(
-        table.of_learners(chosen & kept), table.of_learners(~chosen & kept), f"{description}{twins.described}", twins
-    )
+    described = f"{description}{twins.described}"
+    to_fit, to_evaluate = chosen & kept, ~chosen & kept
+    if not to_fit.any() or not to_evaluate.any():
+        raise DataUnusableError(
+            f"{described}: {to_fit.sum()} learners are left to fit on, and {to_evaluate.sum()} to evaluate on; add "
+            "learners until both have one"
+        )
+    return TracingSplit(table.of_learners(to_fit), table.of_learners(to_evaluate), described, twins)
 
 
 def _described(table: ResponseTable) -> str:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_v
 
 from services.common.repeated_keys import load_yaml
 from services.common.tables import FileUnusableError, Layout
+from services.common.tables.outcome_words import RIGHT, WRONG
 from services.ingest.formats.mapping.keys import Columns, Join, RowFilter, Text, Texts, Unpivot, close_or_all
 
 NAMED_DATE_FORMATS = ("iso", "unix", "unix_ms", "unix_us", "excel")
@@ -99,8 +100,8 @@ class FileMapping(Layout):
     id_form: Literal["as_written", "spreadsheet"] = "as_written"
     learner_id_marks: Texts = ()
     skills_separator: str = ";"
-    right: Texts = ("1", "1.0", "true", "t", "yes", "y", "correct", "right")
-    wrong: Texts = ("0", "0.0", "false", "f", "no", "n", "incorrect", "wrong")
+    right: Texts = RIGHT
+    wrong: Texts = WRONG
     scale: Annotated[tuple[_Scale, ...], BeforeValidator(_scales), Field(min_length=1)] = ("points",)
     levels: dict[Text, float] = Field(default={})
     marks: Texts = ()

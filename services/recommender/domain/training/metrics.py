@@ -13,7 +13,8 @@ Floats = NDArray[np.floating]
 SUCCESS_FROM = 0.5
 # Bins of equal width for the calibration of predictions.
 CALIBRATION_BINS = 15
-_SMALLEST_CHANCE = 1e-9
+# Chances nearer to 0 or 1 count as this far from them: no single response decides a log-loss.
+SMALLEST_CHANCE = 1e-9
 
 
 def log_loss(outcome: Floats, chance: Floats) -> float:
@@ -23,7 +24,7 @@ def log_loss(outcome: Floats, chance: Floats) -> float:
 
 def log_losses(outcome: Floats, chance: Floats) -> NDArray[np.float64]:
     """Negative log-likelihood of each response, in nats; `log_loss` is their mean."""
-    clipped = np.clip(chance.astype(np.float64), _SMALLEST_CHANCE, 1 - _SMALLEST_CHANCE)
+    clipped = np.clip(chance.astype(np.float64), SMALLEST_CHANCE, 1 - SMALLEST_CHANCE)
     return np.asarray(-(outcome * np.log(clipped) + (1 - outcome) * np.log1p(-clipped)))
 
 

@@ -35,6 +35,8 @@ Chances = NDArray[np.float64]
 
 _ELO_STEPS = (0.2, 0.35, 0.6, 1.0)
 _ELO_DECAYS = (0.0, 0.02, 0.05, 0.1)
+# Of learners too few to hold some out.
+_ELO_UNSEARCHED = (0.35, 0.05)
 
 
 class TracingModel(Protocol):
@@ -85,10 +87,10 @@ class Elo:
         cv_fold = cv_folds(table, self.seed)
         held_out, rest = table.of_learners(cv_fold == 0), table.of_learners(cv_fold != 0)
         losses = {}
-        for step in itertools.product(_ELO_STEPS, _ELO_DECAYS):
+        for step in itertools.product(_ELO_STEPS, _ELO_DECAYS) if len(held_out) and len(rest) else ():
             self._rate(rest, step)
             losses[step] = log_loss(held_out.response, self.predict(held_out))
-        self._rate(table, min(losses, key=losses.__getitem__))
+        self._rate(table, min(losses, key=losses.__getitem__, default=_ELO_UNSEARCHED))
 
     def predict(self, table: ResponseTable) -> Chances:
         """Rate learners against items with fixed ratings."""
@@ -169,9 +171,13 @@ class Served:
 
 
 def searched_settings(table: ResponseTable, seed: int) -> FilterSettings:
-    """Return the filter's constants for a table, fitted to four fifths of its learners and evaluated on the others."""
+    """Return the filter's constants for a table, fitted to four fifths of its learners and evaluated on the others.
+
+    The defaults where it has too few learners to hold some out.
+    """
     cv_fold = cv_folds(table, seed)
-    return search_settings(table.of_learners(cv_fold != 0), table.of_learners(cv_fold == 0))
+    rest, held_out = table.of_learners(cv_fold != 0), table.of_learners(cv_fold == 0)
+    return search_settings(rest, held_out) if len(rest) and len(held_out) else FilterSettings()
 
 
 def _without_skills(table: ResponseTable) -> ResponseTable:

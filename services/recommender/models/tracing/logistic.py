@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numba
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
-from services.recommender.domain.training.metrics import SUCCESS_FROM
+from services.recommender.domain.training.metrics import SMALLEST_CHANCE
 from services.recommender.domain.training.responses import ResponseTable
 
 Chances = NDArray[np.float64]
@@ -67,6 +68,13 @@ def _counted(where: NDArray[np.int32], response: NDArray[np.float32], size: int)
     return np.stack([np.bincount(where, response, size), np.bincount(where, minlength=size)], axis=1)
 
 
+class Weights(NamedTuple):
+    """The weights of a logistic regression."""
+
+    coefficients: NDArray[np.float64]
+    intercept: float
+
+
 @dataclass
 class LogisticOnCounts:
     """Logistic regression on identities and counts.
@@ -74,24 +82,26 @@ class LogisticOnCounts:
     Performance factors analysis: Pavlik, Cen, Koedinger, AIED 2009: per skill an easiness and slopes on successes and
     failures. With `best`, Best-LR: Gervet, Koedinger, Schneider, Mitchell: When is Deep Learning the Best Approach to
     Knowledge Tracing?, JEDM 12(3), 2020: items and skills, and log(1 + successes) and log(1 + responses) overall, per
-    skill and on the item.
+    skill and on the item. A graded response counts as that share of a success, in the counts and in the likelihood.
     """
 
     best: bool = False
-    _model: LogisticRegression | None = None
+    _weights: Weights | None = None
 
     def fit(self, table: ResponseTable) -> None:
         """Fit the weights (L2, the library's default strength)."""
-        # Plain counts are ill-conditioned and need second derivatives. Identities are too many to build their
-        # Hessian, so it is only multiplied with vectors.
-        self._model = LogisticRegression(
-            solver="newton-cg" if self.best else "newton-cholesky", tol=1e-4, max_iter=1_000
+        self._weights = _fitted_weights(
+            self._design(table),
+            table.response.astype(np.float64),
+            # Plain counts are ill-conditioned and need second derivatives. Identities are too many to build their
+            # Hessian, so it is only multiplied with vectors.
+            solver="newton-cg" if self.best else "newton-cholesky",
         )
-        self._model.fit(self._design(table), table.response >= SUCCESS_FROM)
 
     def predict(self, table: ResponseTable) -> Chances:
         """Predict chances from the weights."""
-        chances: Chances = fitted(self._model).predict_proba(self._design(table))[:, 1]
+        weights = fitted(self._weights)
+        chances: Chances = expit(self._design(table) @ weights.coefficients + weights.intercept)
         return chances
 
     def predict_next(self, practice: Practice, items: NDArray[np.integer], tags: scipy.sparse.csr_matrix) -> Chances:
@@ -102,13 +112,13 @@ class LogisticOnCounts:
             items: the items; NONE for an unknown item.
             tags: (items, skills); 1 where an item has a skill.
         """
-        model = fitted(self._model)
+        weights = fitted(self._weights)
         skills = tags.shape[1]
         ends = np.cumsum([len(practice.of_item), skills, 4, skills])
-        of_item, easiness, of_count, of_successes, of_responses = np.split(model.coef_[0], ends)
+        of_item, easiness, of_count, of_successes, of_responses = np.split(weights.coefficients, ends)
         counts = np.log1p(practice.of_skill)
         by_skill = easiness + of_successes * counts[:, 0] + of_responses * counts[:, 1]
-        logits = model.intercept_[0] + tags @ by_skill + np.log1p(practice.overall) @ of_count[:2]
+        logits = weights.intercept + tags @ by_skill + np.log1p(practice.overall) @ of_count[:2]
         known = items >= 0
         logits[known] += of_item[items[known]] + np.log1p(practice.of_item[items[known]]) @ of_count[2:]
         chances: Chances = 1.0 / (1.0 + np.exp(-logits))
@@ -157,6 +167,26 @@ class LogisticOnCounts:
             ],
             format="csr",
         )
+
+
+def _fitted_weights(design: scipy.sparse.csr_matrix, response: NDArray[np.float64], *, solver: str) -> Weights:
+    """Return the weights with the lowest penalised log-loss, in which a graded response is a share of a success.
+
+    The library fits classes only. So a response of p is a success of weight p and a failure of weight 1 - p, which have
+    the same log-loss together (Papke, Wooldridge: Econometric Methods for Fractional Response Variables, Journal of
+    Applied Econometrics 11, 1996).
+    """
+    graded = np.flatnonzero((response > 0) & (response < 1))
+    success = np.concatenate([response > 0, np.zeros(len(graded), np.bool_)])
+    if design.shape[1] == 0 or success.all() or not success.any():
+        # With nothing to tell responses apart, or nothing to tell, the best chance is the share of successes.
+        share = np.clip(response.mean(), SMALLEST_CHANCE, 1 - SMALLEST_CHANCE)
+        return Weights(np.zeros(design.shape[1]), float(logit(share)))
+    share_of_row = np.concatenate([np.where(response > 0, response, 1.0), 1.0 - response[graded]])
+    rows = scipy.sparse.vstack([design, design[graded]], format="csr")
+    model = LogisticRegression(solver=solver, tol=1e-4, max_iter=1_000)
+    model.fit(rows, success, sample_weight=share_of_row)
+    return Weights(model.coef_[0], float(model.intercept_[0]))
 
 
 @numba.njit(cache=True)
