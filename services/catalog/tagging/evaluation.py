@@ -165,7 +165,7 @@ class _Fold:
 
     def __init__(self, tagger: SkillTagger, held_out: HeldOut, hidden: Sequence[Example]) -> None:
         self._held_out = held_out
-        self._hidden = tagger.assess([example.text for example in hidden])
+        self._hidden = tagger.assess(hidden)
         self._targets = targets_of(hidden, tagger.skills)
 
     def tallies(self) -> dict[str, Floats]:

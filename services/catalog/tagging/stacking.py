@@ -26,7 +26,7 @@ Integers = NDArray[np.int64]
 CANDIDATES_PER_WAY = 10
 FOLDS = 5
 # Ways whose best score of a text is a feature of all of its candidates.
-_OVERALL_WAYS = (0, 1, 4)
+_OVERALL_WAYS = tuple(map(WAYS.index, ("ridge", "nearest by words", "context", "statement by words")))
 # Feature columns that are multiplied: the scores, and the number of examples of the skill.
 _MULTIPLIED = [*range(0, 3 * len(WAYS), 3), 3 * len(WAYS)]
 _REGULARISATION = 0.1
