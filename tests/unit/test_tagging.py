@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.catalog.domain.model import Resource, Skill, SkillTag
+from services.catalog.tagging.contexts import fit_contexts
 from services.catalog.tagging.examples import (
     Example,
     NotEnoughExamplesError,
@@ -161,6 +162,28 @@ class TestScores:
         assert block.counts[-1, zebras] == 0
         assert block.counts[0, zebras] == 2
 
+    def test_the_share_in_a_context_counts_groups_once_and_leaves_out_the_own_one(self):
+        # Context A has the groups 0 (two copies of fractions), 1 (fractions) and 2 (decimals); B has 2 and 3.
+        groups = np.array([0, 0, 1, 2, 2, 3, 4])
+        targets = scipy.sparse.csr_matrix(np.array([[1, 0], [1, 0], [1, 0], [0, 1], [0, 1], [1, 0], [1, 1]], float))
+        shares, left_out = fit_contexts(["A", "A", "A", "A", "B", "B", ""], targets, groups)
+        # A group that is in two contexts is shared between them; one resource without skills is added.
+        np.testing.assert_allclose(shares.of(["B", "A", "unknown", ""]), [[1, 0.5], [2, 0.5], [0, 0], [0, 0]]
+                                   / np.array([[2.5], [3.5], [1], [1]]), rtol=1e-6)  # fmt: skip
+        expected = np.array([[1, 0.5], [1, 0.5], [1, 0.5], [2, 0], [1, 0], [0, 0.5], [0, 0]])
+        sizes = np.array([[2.5], [2.5], [2.5], [3], [2], [1.5], [1]])
+        np.testing.assert_allclose(left_out.rows(slice(0, 7)), expected / sizes, atol=1e-6)
+
+    def test_the_statement_within_a_text_does_not_fade_in_a_long_one(self):
+        examples = corpus(12)
+        skills, vectors, scorer, _blocks = self.fit(examples, range(len(examples)))
+        short, long = "fractions", "fractions " + " ".join(FILLER)
+        (scored,) = scorer.score(vectors.transform([short, long, "of"]), [""] * 3)
+        column = skills.index("fractions")
+        for kind in ("words", "pieces"):
+            within = scored.values[WAYS.index(f"statement within by {kind}"), :, column]
+            np.testing.assert_allclose(within, [within[0], within[0], 0], rtol=1e-5)
+
     def test_places_are_counted_within_each_text(self):
         texts = np.array([0, 0, 0, 2, 2])
         assert ranks(texts, np.array([0.1, 0.9, 0.9, -1.0, 3.0])).tolist() == [2, 0, 1, 1, 0]
@@ -233,6 +256,21 @@ class TestTagger:
             confidences = [suggestion.confidence for suggestion in found]
             assert confidences == sorted(confidences, reverse=True)
             assert len(found) <= 5
+
+    def test_a_context_that_all_resources_share_makes_no_difference(self, fitted):
+        # Each left-out example takes one from its own skill's count; that must not be learned.
+        def inside(examples):
+            return [Example(one.id, f"School\n{one.text}", one.skills, one.text) for one in examples]
+
+        tagger, _ = fit_tagger(inside(corpus(30)))
+        hidden = corpus(8, seed=1)
+        expected = [found[0] for found in fitted[0].suggest(hidden)]
+        found = [found[0] for found in tagger.suggest(inside(hidden))]
+        assert [one.skill for one in found] == [one.skill for one in expected]
+        confidences = np.array([[one.confidence for one in firsts] for firsts in (found, expected)])
+        assert abs(np.subtract(*confidences)).mean() < 0.02
+        (found,) = tagger.suggest([Example("new", "School\nqqq zzz", own_text="qqq zzz")])
+        assert all(suggestion.confidence < 0.5 for suggestion in found)
 
     def test_the_card_names_the_quality_and_the_number_of_examples(self, fitted):
         card = fitted[0].card

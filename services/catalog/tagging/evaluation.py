@@ -53,7 +53,7 @@ _ABOUT_APPLYING = (
 )
 # The baselines, each of which is one of the scores.
 _BASELINES = {"nearest neighbour": WAYS.index("nearest by words"), "ridge": WAYS.index("ridge")}
-# A candidate has three features for each way; the first is the score itself.
+# A candidate has three features for each of the baselines' ways; the first is the score itself.
 _FEATURES_PER_WAY = 3
 
 Floats = NDArray[np.float64]

@@ -19,11 +19,11 @@ WAYS = (
     "nearest by words",
     "nearest by pieces",
     "neighbours",
-    "context",
     "statement by words",
     "statement by pieces",
     "statement within by words",
     "statement within by pieces",
+    "context",
 )
 _PENALTY = 0.3
 Scores = NDArray[np.float32]
@@ -81,9 +81,9 @@ class Scorer:
                     by_skill.nearest(words),
                     by_skill.nearest(pieces),
                     by_skill.neighbours(mean),
-                    self.contexts.of(contexts[start : start + _BLOCK_ROWS]),
                     *_similarities(block, self.statements),
                     *_within(self.statements, block),
+                    self.contexts.of(contexts[start : start + _BLOCK_ROWS]),
                 ]
             )
             yield ScoreBlock(start, values, np.broadcast_to(by_skill.counts, values.shape[1:]))
@@ -126,9 +126,9 @@ def fit_scorer(
         values[1] = by_skill.nearest(words)
         values[2] = by_skill.nearest(pieces)
         values[3] = by_skill.neighbours(_mean(words, pieces))
-        values[4] = left_out_shares.rows(rows)
-        values[5:7] = _similarities(block, statements)
-        values[7:] = _within(statements, block)
+        values[4:6] = _similarities(block, statements)
+        values[6:8] = _within(statements, block)
+        values[8] = left_out_shares.rows(rows)
         counts = by_skill.counts - left_out_counts[groups[rows]].toarray()
         return ScoreBlock(start, values, np.asarray(counts, dtype=np.float32))
 
