@@ -105,7 +105,7 @@ def test_the_ranking_lists_what_comes_next_no_worse_than_before(tmp_path):
     assert models["cairn"]["ndcg_at_10"] > models["sequential"]["ndcg_at_10"]
 
 
-# Measured: 0.6360.
+# Measured: 0.6925.
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_tagger_is_right_no_less_often_than_before(tmp_path):
@@ -114,4 +114,4 @@ def test_the_tagger_is_right_no_less_often_than_before(tmp_path):
     for name in ("coursePlans.json.gz", "skillModel.json.gz"):
         (tmp_path / name).symlink_to((DATA / "oatutor" / name).resolve())
     models = figures_of(catalog_app, tmp_path, "--protocol", "oatutor")
-    assert models["cairn"]["micro_f1"] > 0.626
+    assert models["cairn"]["micro_f1"] > 0.6825

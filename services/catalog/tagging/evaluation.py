@@ -53,7 +53,7 @@ _ABOUT_APPLYING = (
 )
 # The baselines, each of which is one of the scores.
 _BASELINES = {"nearest neighbour": WAYS.index("nearest by words"), "ridge": WAYS.index("ridge")}
-# A candidate has three features for each way; the first is the score itself.
+# A candidate has three features for each of the baselines' ways; the first is the score itself.
 _FEATURES_PER_WAY = 3
 
 Floats = NDArray[np.float64]
@@ -165,7 +165,7 @@ class _Fold:
 
     def __init__(self, tagger: SkillTagger, held_out: HeldOut, hidden: Sequence[Example]) -> None:
         self._held_out = held_out
-        self._hidden = tagger.assess([example.text for example in hidden])
+        self._hidden = tagger.assess(hidden)
         self._targets = targets_of(hidden, tagger.skills)
 
     def tallies(self) -> dict[str, Floats]:

@@ -19,7 +19,7 @@ class Example:
         id: the resource's id. The model never reads it.
         text: all text of the resource, without its skills.
         skills: ids of its skills, in the order given, each once; empty: not tagged.
-        own_text: the part of `text` that is not about its course or collection. It decides what is a near-duplicate.
+        own_text: the end of `text` that is not about its course or collection. It decides what is a near-duplicate.
             Empty: all of `text`.
     """
 
@@ -27,6 +27,11 @@ class Example:
     text: str
     skills: tuple[str, ...] = ()
     own_text: str = ""
+
+    @property
+    def context(self) -> str:
+        """The part of `text` about its course or collection, which comes first; empty: none."""
+        return self.text.removesuffix(self.own_text).strip() if self.own_text else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 SIMILARITY_MIN = 0.85
+# Two letters or more: exercises differ in their numbers, the names of variables and signs.
+_WORD = re.compile(r"[^\W\d]{2,}")
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _BLOCK_ROWS = 1_024
 
 
@@ -17,8 +21,8 @@ def near_duplicate_groups(texts: Sequence[str], similarity_min: float = SIMILARI
     """The group of each text: the connected components of the near-duplicate relation.
 
     Near-duplicates have a cosine similarity of at least `similarity_min` between the TF-IDF vectors of their single
-    words. Single characters and punctuation are no words, so exercises that differ only in these are one group. A text
-    without words is its own group.
+    words. Numbers, single letters and punctuation are no words, so exercises that differ only in these are one group.
+    Texts without words are one group when they differ only in their numbers. An empty text is its own group.
 
     Args:
         texts: one per resource.
@@ -28,7 +32,7 @@ def near_duplicate_groups(texts: Sequence[str], similarity_min: float = SIMILARI
         Group numbers from 0, in the order in which the groups first occur.
     """
     try:
-        vectors = TfidfVectorizer(dtype=np.float32).fit_transform(texts)
+        vectors = TfidfVectorizer(analyzer=_words, dtype=np.float32).fit_transform(texts)
     except ValueError:
         # scikit-learn raises it when no text has a word.
         return np.arange(len(texts))
@@ -43,3 +47,8 @@ def near_duplicate_groups(texts: Sequence[str], similarity_min: float = SIMILARI
     _, first, groups = np.unique(labels, return_index=True, return_inverse=True)
     order = np.argsort(np.argsort(first))
     return np.asarray(order[groups], dtype=np.int64)
+
+
+def _words(text: str) -> list[str]:
+    skeleton = " ".join(_NUMBER.sub("0", text).split())
+    return _WORD.findall(text.lower()) or ([skeleton] if skeleton else [])

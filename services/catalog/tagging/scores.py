@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -10,10 +10,21 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
+from services.catalog.tagging.contexts import ContextShares, fit_contexts
 from services.catalog.tagging.ridge import Matrix, fit_leaving_groups_out
 from services.catalog.tagging.vectors import Vectors
 
-WAYS = ("ridge", "nearest by words", "nearest by pieces", "neighbours", "statement by words", "statement by pieces")
+WAYS = (
+    "ridge",
+    "nearest by words",
+    "nearest by pieces",
+    "neighbours",
+    "statement by words",
+    "statement by pieces",
+    "statement within by words",
+    "statement within by pieces",
+    "context",
+)
 _PENALTY = 0.3
 Scores = NDArray[np.float32]
 
@@ -48,15 +59,17 @@ class Scorer:
         statements: vectors of the skills' statements, in the order of the skills.
         targets: (examples, skills), 1 where the resource carries the skill.
         weights: the ridge's dual weights, (examples, skills).
+        contexts: the skills of each context.
     """
 
     examples: Vectors
     statements: Vectors
     targets: scipy.sparse.csr_matrix
     weights: Matrix
+    contexts: ContextShares
 
-    def score(self, vectors: Vectors) -> Iterator[ScoreBlock]:
-        """Scores of new texts, in blocks."""
+    def score(self, vectors: Vectors, contexts: Sequence[str]) -> Iterator[ScoreBlock]:
+        """Scores of new texts in their contexts, in blocks."""
         by_skill = _ExamplesBySkill(self.targets)
         for start in range(0, vectors.words.shape[0], _BLOCK_ROWS):
             block = vectors.rows(start, start + _BLOCK_ROWS)
@@ -69,13 +82,19 @@ class Scorer:
                     by_skill.nearest(pieces),
                     by_skill.neighbours(mean),
                     *_similarities(block, self.statements),
+                    *_within(self.statements, block),
+                    self.contexts.of(contexts[start : start + _BLOCK_ROWS]),
                 ]
             )
             yield ScoreBlock(start, values, np.broadcast_to(by_skill.counts, values.shape[1:]))
 
 
 def fit_scorer(
-    examples: Vectors, statements: Vectors, targets: scipy.sparse.csr_matrix, groups: NDArray[np.int64]
+    examples: Vectors,
+    statements: Vectors,
+    targets: scipy.sparse.csr_matrix,
+    groups: NDArray[np.int64],
+    contexts: Sequence[str],
 ) -> tuple[Scorer, list[ScoreBlock]]:
     """Fit the scores, and compute each example's scores with its whole group left out.
 
@@ -84,12 +103,14 @@ def fit_scorer(
         statements: vectors of the skills' statements.
         targets: (examples, skills), 1 where the resource carries the skill.
         groups: of each example; near-duplicates share one.
+        contexts: of each example; empty: none.
 
     Returns:
         The scorer, and the leave-out scores of the examples in their order.
     """
     size, skills = targets.shape
     by_skill = _ExamplesBySkill(targets)
+    shares, left_out_shares = fit_contexts(contexts, targets, groups)
     left_out_counts = _counts_by_group(targets, groups)
     kernel = np.empty((size, size), dtype=np.float32)
 
@@ -105,7 +126,9 @@ def fit_scorer(
         values[1] = by_skill.nearest(words)
         values[2] = by_skill.nearest(pieces)
         values[3] = by_skill.neighbours(_mean(words, pieces))
-        values[4:] = _similarities(block, statements)
+        values[4:6] = _similarities(block, statements)
+        values[6:8] = _within(statements, block)
+        values[8] = left_out_shares.rows(rows)
         counts = by_skill.counts - left_out_counts[groups[rows]].toarray()
         return ScoreBlock(start, values, np.asarray(counts, dtype=np.float32))
 
@@ -114,7 +137,7 @@ def fit_scorer(
     weights, left_out = fit_leaving_groups_out(kernel, targets, groups, _PENALTY)
     for scored in blocks:
         scored.values[0] = left_out[scored.start : scored.start + _BLOCK_ROWS]
-    return Scorer(examples, statements, targets, weights), blocks
+    return Scorer(examples, statements, targets, weights, shares), blocks
 
 
 class _ExamplesBySkill:
@@ -149,6 +172,16 @@ class _ExamplesBySkill:
 
 def _similarities(left: Vectors, right: Vectors) -> tuple[Matrix, Matrix]:
     return (left.words @ right.words.T).toarray(), (left.pieces @ right.pieces.T).toarray()
+
+
+def _within(statements: Vectors, texts: Vectors) -> tuple[Matrix, Matrix]:
+    """The share of each statement that is in the text, which does not fall with the length of the text."""
+
+    def share(statement: scipy.sparse.csr_matrix, text: scipy.sparse.csr_matrix) -> Matrix:
+        # The rows have unit length, so that the squares of each add up to 1.
+        return np.asarray(((text > 0).astype(np.float32) @ statement.power(2).T).toarray())
+
+    return share(statements.words, texts.words), share(statements.pieces, texts.pieces)
 
 
 def _mean(words: Matrix, pieces: Matrix) -> Matrix:

@@ -12,7 +12,7 @@ import structlog
 
 from services.catalog.application.taggers import SuggestedSkill
 from services.catalog.domain.model import Resource
-from services.catalog.tagging.examples import example_of
+from services.catalog.tagging.examples import Example, example_of
 from services.catalog.tagging.manifest import MANIFEST, TaggerUnusableError, tagger_name
 
 if TYPE_CHECKING:
@@ -45,11 +45,14 @@ class ServedTagger:
 
     def suggest_for(self, resources: Sequence[Resource], limit: int) -> list[list[SuggestedSkill]]:
         """See Tagger."""
-        return self.suggest([example_of(resource).text for resource in resources], limit)
+        return self._suggest([example_of(resource) for resource in resources], limit)
 
     def suggest(self, texts: Sequence[str], limit: int) -> list[list[SuggestedSkill]]:
         """See Tagger."""
-        return [list(map(self._with_examples, found)) for found in self._tagger.suggest(texts, limit)]
+        return self._suggest([Example("", text) for text in texts], limit)
+
+    def _suggest(self, resources: Sequence[Example], limit: int) -> list[list[SuggestedSkill]]:
+        return [list(map(self._with_examples, found)) for found in self._tagger.suggest(resources, limit)]
 
     def _with_examples(self, one: Suggestion) -> SuggestedSkill:
         return SuggestedSkill(one.skill, one.confidence, self._tagger.card.examples_per_skill.get(one.skill, 0))

@@ -26,9 +26,14 @@ Integers = NDArray[np.int64]
 CANDIDATES_PER_WAY = 10
 FOLDS = 5
 # Ways whose best score of a text is a feature of all of its candidates.
-_OVERALL_WAYS = (0, 1, 4)
+_OVERALL_WAYS = tuple(map(WAYS.index, ("ridge", "nearest by words", "context", "statement by words")))
+# The context has no margin and no rank. Where all resources share one context, the skill of the one that is left out is
+# one resource short, and margin and rank would give it away.
+_COMPARED = len(WAYS) - 1
 # Feature columns that are multiplied: the scores, and the number of examples of the skill.
-_MULTIPLIED = [*range(0, 3 * len(WAYS), 3), 3 * len(WAYS)]
+_MULTIPLIED = [*range(0, 3 * _COMPARED, 3), 3 * _COMPARED, 3 * _COMPARED + 1]
+# For the same reason no feature is magnified: scores, shares and logarithms of counts that hardly differ say little.
+_SPREAD_MIN = 0.05
 _REGULARISATION = 0.1
 _ITERATIONS_MAX = 500
 
@@ -54,7 +59,7 @@ class Weights:
 
     Attributes:
         middle: mean of each feature in the training data.
-        spread: its standard deviation.
+        spread: its standard deviation, or more where that is very small.
         coefficients: one for each standardised feature, then one for each product of two scores.
         intercept: of the regression.
     """
@@ -84,8 +89,9 @@ class Stacker:
     confidences: Floats
 
     def sums(self, features: NDArray[np.float32]) -> Floats:
-        """The logit of each pair, which orders the skills of a text."""
-        return self.weights.sums(features)
+        """The logit of each pair, which orders the skills of a text; the lowest where its text has no score above 0."""
+        supported = (features[:, : 3 * _COMPARED : 3] > 0).any(axis=1)
+        return np.where(supported, self.weights.sums(features), self.knots[0])
 
     def confidence(self, sums: Floats) -> Floats:
         """The calibrated probability that the resource carries the skill, above 0 and below 1."""
@@ -95,8 +101,9 @@ class Stacker:
 def candidates_of(blocks: Iterable[ScoreBlock]) -> Candidates:
     """The pairs that are among the best of a text by some score, with their features.
 
-    Features of each way: the score, its margin over the best other skill of the text, and 1 / rank among the text's
-    candidates. In addition: the number of examples of the skill, and the best scores of the text.
+    Features of each way but the context: the score, its margin over the best other skill of the text, and 1 / rank
+    among the text's candidates. In addition: the context's share of the skill, the number of examples of the skill, and
+    the best scores of the text.
     """
     parts = [_candidates_of_block(block) for block in blocks]
     return Candidates(
@@ -164,11 +171,12 @@ def _candidates_of_block(block: ScoreBlock) -> Candidates:
         np.put_along_axis(chosen, np.argpartition(-values, size - 1, axis=1)[:, :size], values=True, axis=1)
     text, skill = np.nonzero(chosen)
     features = []
-    for values in block.values:
+    for values in block.values[:_COMPARED]:
         value = values[text, skill]
         best, second = _two_best(values)
         features += [value, value - np.where(value >= best[text], second[text], best[text])]
         features.append(1 / (1 + ranks(text, value)))
+    features.append(block.values[_COMPARED][text, skill])
     features.append(np.log1p(block.counts[text, skill]))
     features += [block.values[way].max(axis=1)[text] for way in _OVERALL_WAYS]
     return Candidates(text + block.start, skill, np.stack(features, axis=1).astype(np.float32))
@@ -183,8 +191,7 @@ def _two_best(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray
 
 def _fit_weights(features: NDArray[np.float32], right: NDArray[np.bool_]) -> Weights:
     middle = features.mean(axis=0, dtype=np.float64)
-    spread = features.std(axis=0, dtype=np.float64)
-    spread[spread == 0] = 1
+    spread = np.maximum(features.std(axis=0, dtype=np.float64), _SPREAD_MIN)
     model = LogisticRegression(C=_REGULARISATION, solver="newton-cholesky", max_iter=_ITERATIONS_MAX)
     model.fit(_with_products(features, middle, spread), right)
     return Weights(middle, spread, model.coef_[0], float(model.intercept_[0]))

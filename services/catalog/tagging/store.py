@@ -19,6 +19,7 @@ import orjson
 import scipy.sparse
 from numpy.typing import NDArray
 
+from services.catalog.tagging.contexts import ContextShares
 from services.catalog.tagging.manifest import MANIFEST, TaggerUnusableError
 from services.catalog.tagging.precision import PrecisionCurve, PrecisionLevel
 from services.catalog.tagging.scores import Scorer
@@ -26,10 +27,10 @@ from services.catalog.tagging.stacking import Stacker, Weights
 from services.catalog.tagging.tagger import ModelCard, SkillTagger
 from services.catalog.tagging.vectors import TextVectors, Vectors, Vocabulary
 
-FORMAT = "cairn-skill-tagger/1"
+FORMAT = "cairn-skill-tagger/2"
 _ARRAYS = "arrays.npz"
 _NAMES = "names.json"
-_MATRICES = ("example_words", "example_pieces", "statement_words", "statement_pieces", "targets")
+_MATRICES = ("example_words", "example_pieces", "statement_words", "statement_pieces", "targets", "context_counts")
 
 
 def save_tagger(tagger: SkillTagger, folder: Path) -> None:
@@ -84,6 +85,7 @@ def _arrays_of(tagger: SkillTagger) -> bytes:
         "word_weights": words.weights,
         "piece_weights": pieces.weights,
         "weights": scorer.weights,
+        "context_sizes": scorer.contexts.sizes,
         "middle": stacker.weights.middle,
         "spread": stacker.weights.spread,
         "coefficients": stacker.weights.coefficients,
@@ -97,6 +99,7 @@ def _arrays_of(tagger: SkillTagger) -> bytes:
         scorer.statements.words,
         scorer.statements.pieces,
         scorer.targets,
+        scorer.contexts.counts,
     )
     for name, matrix in zip(_MATRICES, matrices, strict=True):
         arrays |= {
@@ -112,11 +115,12 @@ def _arrays_of(tagger: SkillTagger) -> bytes:
 
 def _names_of(tagger: SkillTagger) -> bytes:
     words, pieces = tagger.vectors.vocabularies
-    return orjson.dumps({"skills": tagger.skills, "words": words.terms, "pieces": pieces.terms})
+    contexts = tagger.scorer.contexts.names
+    return orjson.dumps({"skills": tagger.skills, "words": words.terms, "pieces": pieces.terms, "contexts": contexts})
 
 
 def _tagger_of(names: Mapping[str, list[str]], arrays: Mapping[str, NDArray[Any]], card: ModelCard) -> SkillTagger:
-    example_words, example_pieces, statement_words, statement_pieces, targets = (
+    example_words, example_pieces, statement_words, statement_pieces, targets, context_counts = (
         scipy.sparse.csr_matrix(
             (arrays[f"{name}.data"], arrays[f"{name}.indices"], arrays[f"{name}.indptr"]),
             shape=tuple(arrays[f"{name}.shape"]),
@@ -128,7 +132,11 @@ def _tagger_of(names: Mapping[str, list[str]], arrays: Mapping[str, NDArray[Any]
         Vocabulary(tuple(names["pieces"]), arrays["piece_weights"]),
     )
     scorer = Scorer(
-        Vectors(example_words, example_pieces), Vectors(statement_words, statement_pieces), targets, arrays["weights"]
+        Vectors(example_words, example_pieces),
+        Vectors(statement_words, statement_pieces),
+        targets,
+        arrays["weights"],
+        ContextShares(tuple(names["contexts"]), context_counts, arrays["context_sizes"]),
     )
     weights = Weights(arrays["middle"], arrays["spread"], arrays["coefficients"], float(arrays["intercept"]))
     stacker = Stacker(weights, arrays["knots"], arrays["confidences"])

@@ -102,29 +102,30 @@ class SkillTagger:
         self.stacker = stacker
         self.card = card
 
-    def suggest(self, texts: Sequence[str], limit: int = 5) -> list[list[Suggestion]]:
-        """The most likely skills of each text, most likely first.
+    def suggest(self, resources: Sequence[Example], limit: int = 5) -> list[list[Suggestion]]:
+        """The most likely skills of each resource, most likely first.
 
         Args:
-            texts: in the form of `Example.text`.
-            limit: the most suggestions for each text.
+            resources: their own skills are ignored.
+            limit: the most suggestions for each.
         """
         suggestions: list[list[Suggestion]] = []
-        for start in range(0, len(texts), _BATCH_TEXTS):
-            suggestions += self._suggest(texts[start : start + _BATCH_TEXTS], limit)
+        for start in range(0, len(resources), _BATCH_TEXTS):
+            suggestions += self._suggest(resources[start : start + _BATCH_TEXTS], limit)
         return suggestions
 
-    def assess(self, texts: Sequence[str]) -> Assessment:
-        """All candidates of the texts; memory grows with their number."""
-        candidates = candidates_of(self.scorer.score(self.vectors.transform(texts)))
+    def assess(self, resources: Sequence[Example]) -> Assessment:
+        """All candidates of the resources; memory grows with their number."""
+        vectors = self.vectors.transform([resource.text for resource in resources])
+        candidates = candidates_of(self.scorer.score(vectors, [resource.context for resource in resources]))
         sums = self.stacker.sums(candidates.features)
         return Assessment(candidates, sums, self.stacker.confidence(sums))
 
-    def _suggest(self, texts: Sequence[str], limit: int) -> list[list[Suggestion]]:
-        assessment = self.assess(texts)
+    def _suggest(self, resources: Sequence[Example], limit: int) -> list[list[Suggestion]]:
+        assessment = self.assess(resources)
         candidates = assessment.candidates
         place = ranks(candidates.texts, assessment.sums)
-        suggestions: list[list[Suggestion]] = [[] for _ in texts]
+        suggestions: list[list[Suggestion]] = [[] for _ in resources]
         for pair in np.lexsort((place, candidates.texts)):
             if place[pair] < limit:
                 suggestion = Suggestion(self.skills[candidates.skills[pair]], float(assessment.confidences[pair]))
@@ -172,7 +173,8 @@ def fit_tagger(
     vectors, example_vectors = TextVectors.fit([example.text for example in kept])
     statement_vectors = vectors.transform([statement.text for statement in described])
     progress("scores, each example's group left out")
-    scorer, blocks = fit_scorer(example_vectors, statement_vectors, targets, groups)
+    contexts = [example.context for example in kept]
+    scorer, blocks = fit_scorer(example_vectors, statement_vectors, targets, groups, contexts)
     progress("confidences on held-out folds")
     candidates = candidates_of(blocks)
     stacker, sums, confidences = fit_stacker(candidates, targets, groups, seed)

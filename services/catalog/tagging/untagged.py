@@ -35,7 +35,7 @@ def propose(tagger: SkillTagger, resources: Sequence[Resource], limit: int) -> l
     out.
     """
     most = limit + max((len(resource.rejected_skills) for resource in resources), default=0)
-    suggestions = tagger.suggest([example_of(resource).text for resource in resources], most)
+    suggestions = tagger.suggest([example_of(resource) for resource in resources], most)
     proposals = []
     for resource, found in zip(resources, suggestions, strict=True):
         kept = [one for one in found if one.skill not in resource.rejected_skills][:limit]
