@@ -46,7 +46,9 @@ def resources(tmp_path):
     with (tmp_path / "resources.jsonl").open("wb") as file:
         for number in range(120):
             skill = number % 4
-            words = [f"word{skill}{rng.integers(6)}" for _ in range(6)] + [f"other{rng.integers(20)}" for _ in range(4)]
+            # Numbers are no words when near-duplicates are found.
+            words = [f"word{'abcd'[skill]}{'uvwxyz'[rng.integers(6)]}" for _ in range(6)]
+            words += [f"other{chr(ord('a') + rng.integers(20))}" for _ in range(4)]
             tagged = skill if rng.random() < 0.9 else int(rng.integers(4))
             file.write(orjson.dumps({"id": f"r{number}", "text": " ".join(words), "skills": [f"s{tagged}"]}) + b"\n")
     return tmp_path

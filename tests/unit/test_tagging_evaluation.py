@@ -89,6 +89,12 @@ def test_too_few_examples_for_five_folds_are_refused():
         evaluate(separable(60, 6), protocol="t")
 
 
+def test_texts_that_differ_in_their_numbers_only_are_too_few_groups_for_five_folds():
+    examples = [Example(f"r{number}", f"add {number} and {number % 7} apples", ("s1",)) for number in range(120)]
+    with pytest.raises(NotEnoughExamplesError, match=r"there are 1 groups .* five folds need at least 13"):
+        evaluate(examples, protocol="tagged")
+
+
 class TestReading:
     def test_resources_with_text_context_and_skills(self, tmp_path):
         lines = [{"id": 1, "text": "Add halves.", "context": "Unit 2", "skills": ["a", {"skill": "b"}, "a"]}]

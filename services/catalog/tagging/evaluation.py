@@ -7,6 +7,7 @@ known throughout, as they are to a catalog.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -25,6 +26,7 @@ from services.catalog.tagging.scores import WAYS
 from services.catalog.tagging.stacking import carried, ranks
 from services.catalog.tagging.tagger import (
     EXAMPLES_MIN,
+    GROUPS_MIN,
     Assessment,
     HeldOut,
     SkillTagger,
@@ -36,6 +38,8 @@ from services.catalog.tagging.tagger import STAGES as FIT_STAGES
 
 SERVED = "cairn"
 FOLDS = 5
+# So that the other folds have enough to learn from.
+_GROUPS_MIN = math.ceil(GROUPS_MIN * FOLDS / (FOLDS - 1))
 APPLY_PRECISION = 0.9
 # How often `evaluate` reports progress.
 STAGES = 1 + FOLDS * (FIT_STAGES + 1)
@@ -129,6 +133,12 @@ def evaluate(
         )
     progress(0, "near-duplicates")
     groups = near_duplicate_groups([example.own_text or example.text for example in tagged])
+    if groups.max() + 1 < _GROUPS_MIN:
+        raise NotEnoughExamplesError(
+            f"there are {groups.max() + 1} groups of near-duplicates among the {len(tagged)} tagged resources; five "
+            f"folds need at least {_GROUPS_MIN}: numbers and single letters do not tell texts apart, so add resources "
+            "with other words"
+        )
     described = statements_for(tagged, statements)
     tallies: dict[str, Floats] = {}
     folds = GroupKFold(FOLDS, shuffle=True, random_state=seed).split(tagged, groups=groups)

@@ -131,7 +131,8 @@ class _DaemonThread(WorkerThread):
         """Serve until stopped."""
         try:
             super().run()
-        except Exception:  # noqa: BLE001 - logged by `on_crash`, unless the app was abandoned and its loop closed.
+        # Logged by `on_crash`, unless the app was abandoned: its tasks are cancelled then, and its loop is closed.
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - nobody is left who could handle it.
             _log.debug("the consumer thread failed", exc_info=True)
 
 
