@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import NamedTuple
 
 import grpc
 import pytest
@@ -24,6 +23,7 @@ from cairn.v1 import catalog_pb2, catalog_pb2_grpc, ingest_pb2_grpc, recommender
 from deploy.local.gateway import GatewayServer, is_available
 from deploy.processes import LOOPBACK, free_port
 from services.common.rpc.statuses import FieldViolation, invalid_argument, resource_exhausted, unauthenticated
+from tests.http_requests import Answer
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="there is no Envoy for this machine")
 
@@ -31,20 +31,6 @@ OPENAPI = Path(__file__).parents[2] / "docs/openapi.yaml"
 COMPOSE = Path(__file__).parents[2] / "deploy/compose.yaml"
 # The largest request, from docs/settings.md.
 BYTES_MAX = 4_194_304
-
-
-class Answer(NamedTuple):
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self):
-        return json.loads(self.body)
-
-    @property
-    def error(self):
-        return self.json["error"]
 
 
 class Fakes:
