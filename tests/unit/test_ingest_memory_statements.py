@@ -1,5 +1,7 @@
 """Statements kept in memory, and sealed for elsewhere."""
 
+from dataclasses import replace
+
 import pytest
 
 from services.ingest.adapters import sealed_statements
@@ -19,6 +21,7 @@ def test_a_sealed_statement_is_read_under_its_tenant_and_id_only():
     value = seal(RIVERBEND, kept)
     assert opened(RIVERBEND, kept.statement_id, value) == kept
     assert opened(HILLTOP, kept.statement_id, value) is None
+    assert opened(replace(HILLTOP, secret=RIVERBEND.secret), kept.statement_id, value) is None
     assert opened(RIVERBEND, statement(2).statement_id, value) is None
     assert opened(RIVERBEND, kept.statement_id, value[:-1] + bytes([value[-1] ^ 1])) is None
     assert opened(RIVERBEND, kept.statement_id, b"") is None
