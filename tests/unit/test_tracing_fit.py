@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from services.recommender.domain.learner.parameters import FilterSettings
-from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
+from services.recommender.domain.training.responses import NONE, ResponseTable, ResponseTableBuilder
 from services.recommender.domain.training.twins import redundant
 from services.recommender.models.tracing import fit as tracing_fit
 from services.recommender.models.tracing import success_fit
+from services.recommender.models.tracing.difficulty_fit import item_folds
 from services.recommender.models.tracing.fit import fit_tracing
 
 
@@ -133,6 +134,33 @@ def test_the_success_model_is_kept_only_if_it_helps():
     fitted = fit_tracing(coins.build(), seed=1)
     assert fitted.success is None
     assert "filter_log_loss" not in fitted.metrics
+
+
+@pytest.mark.parametrize(("of_success", "kept"), [(0.4, True), (0.6, False)])
+def test_the_success_model_is_left_out_where_it_predicts_new_items_worse(of_success, kept, monkeypatch):
+    losses = tracing_fit._Losses(of_success, of_filter=0.5)
+    monkeypatch.setattr(tracing_fit, "_losses_on_new_items", lambda *_, **__: losses)
+    fitted = fit_tracing(learning(300), seed=1)
+    assert (fitted.success is not None) == kept
+    assert fitted.metrics.get("new_item_log_loss") == (of_success if kept else None)
+
+
+def test_items_are_held_out_in_tenths_that_depend_on_their_ids():
+    table = simulated(20)
+    found = item_folds(table, 1)
+    tenth_of_item = dict(zip(table.item.tolist(), found.tolist(), strict=True))
+    assert [tenth_of_item[item] for item in table.item.tolist()] == found.tolist()
+    assert set(tenth_of_item.values()) <= set(range(10))
+    assert len(set(tenth_of_item.values())) > 5
+    fewer = table.rows(table.item < 30)
+    np.testing.assert_array_equal(item_folds(fewer, 1), found[table.item < 30])
+
+
+def test_no_items_are_held_out_of_few_and_responses_to_none_are_in_no_tenth():
+    assert set(item_folds(learning(10), 1).tolist()) == {NONE}
+    table = simulated(20)
+    nowhere = dataclasses.replace(table, item=np.full(len(table), NONE, np.int32))
+    assert set(item_folds(nowhere, 1).tolist()) == {NONE}
 
 
 def test_progress_rises_to_the_total():

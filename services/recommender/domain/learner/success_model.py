@@ -78,7 +78,7 @@ class LearnerSuccess:
         features: NDArray[np.float64] = features_of_catalog(*self._arguments(rows, predicted))
         return features
 
-    def _arguments(self, rows: NDArray[np.intp], predicted: NDArray[np.float64]) -> tuple[NDArray[Any], ...]:
+    def _arguments(self, rows: NDArray[np.intp], predicted: NDArray[np.float64]) -> tuple[Any, ...]:
         catalog = self.catalog
         return (
             rows,
@@ -87,6 +87,7 @@ class LearnerSuccess:
             self.of_skills,
             catalog.item_means,
             catalog.item_variances,
+            catalog.prior_variance,
             catalog.tag_starts,
             catalog.tag_slots,
             catalog.tag_shares,
@@ -102,6 +103,7 @@ class CatalogSuccessModel:
         slot_of_skill: slot of each of the catalog's S skills.
         item_means: difficulty of each of N resources as an item, its skills' difficulty left out.
         item_variances: and its variance, N.
+        prior_variance: of the difficulty of an item that was never fitted.
         tag_starts: N + 1; the tags of resource r are those from tag_starts[r] on, up to tag_starts[r + 1].
         tag_slots: the skill of each tag.
         tag_shares: how much of its resource each tag measures; a resource's sum to 1, or are all 0.
@@ -111,6 +113,7 @@ class CatalogSuccessModel:
     slot_of_skill: Mapping[str, int]
     item_means: NDArray[np.float64]
     item_variances: NDArray[np.float64]
+    prior_variance: float
     tag_starts: NDArray[np.intp]
     tag_slots: NDArray[np.intp]
     tag_shares: NDArray[np.float64]

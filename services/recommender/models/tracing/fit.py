@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,7 @@ from services.recommender.application.training.train import Advance, FittedTraci
 from services.recommender.domain.learner.parameters import FilterSettings
 from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.training.metrics import auc, log_loss
-from services.recommender.domain.training.responses import ResponseTable
+from services.recommender.domain.training.responses import NONE, ResponseTable
 from services.recommender.domain.training.twins import redundant
 from services.recommender.models.tracing.difficulty_fit import (
     EVALUATIONS,
@@ -17,6 +19,7 @@ from services.recommender.models.tracing.difficulty_fit import (
     Difficulties,
     cv_folds,
     fit_difficulties,
+    item_folds,
     parameters_of,
     predict,
     search_settings,
@@ -39,8 +42,9 @@ def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _d
     """Fit the learner model to a tenant's responses.
 
     A fifth of the learners is held out of a first fit, to evaluate it and to decide whether the success model is better
-    than the filter alone. The difficulties of the final fit are those of all learners. Everything that is chosen or
-    fitted with learners held out uses only one of near-identical learners.
+    than the filter alone: on all items, and on each tenth of them as if they were new. The difficulties of the final
+    fit are those of all learners. Everything that is chosen or fitted with learners held out uses only one of
+    near-identical learners.
 
     Args:
         table: the responses.
@@ -78,9 +82,17 @@ def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _d
     metrics = _metrics(held_out, by_filter, rest)
     success_model, _ = fit_success(rest, settings, seed=seed, advance=further(EVALUATIONS))
     by_success = _chances(held_out, difficulties, success_model)
-    helps = log_loss(held_out.response, by_success) < metrics["tracing_log_loss"]
+    on_new_items = _losses_on_new_items(held_out, rest, settings, success_model, seed=seed)
+    helps = log_loss(held_out.response, by_success) < metrics["tracing_log_loss"] and (
+        on_new_items is None or on_new_items.of_success < on_new_items.of_filter
+    )
     if helps:
         metrics = _metrics(held_out, by_success, rest) | {"filter_log_loss": metrics["tracing_log_loss"]}
+        if on_new_items is not None:
+            metrics |= {
+                "new_item_log_loss": on_new_items.of_success,
+                "new_item_filter_log_loss": on_new_items.of_filter,
+            }
         success_model, choice = fit_success(
             distinct, settings, seed=seed, advance=further(EVALUATIONS + SUCCESS_STEPS)
         )  # fmt: skip
@@ -92,6 +104,33 @@ def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _d
         hyperparameters=hyperparameters,
         success=success_model if helps else None,
     )
+
+
+class _Losses(NamedTuple):
+    """Log-loss of the success model and of the filter on the same responses."""
+
+    of_success: float
+    of_filter: float
+
+
+def _losses_on_new_items(
+    held_out: ResponseTable, rest: ResponseTable, settings: FilterSettings, success_model: SuccessModel, *, seed: int
+) -> _Losses | None:
+    """Return the losses on responses to items whose difficulties were not fitted; None: there are too few items.
+
+    Each tenth of the items is left out in turn. One tenth alone may be harder than the others by chance.
+    """
+    item_fold, item_fold_of_rest = item_folds(held_out, seed), item_folds(rest, seed)
+    by_success, by_filter = np.zeros(len(held_out)), np.zeros(len(held_out))
+    for tenth in np.unique(item_fold[item_fold != NONE]).tolist():
+        new = item_fold == tenth
+        difficulties = fit_difficulties(rest.rows(item_fold_of_rest != tenth), settings)
+        by_success[new] = _chances(held_out, difficulties, success_model)[new]
+        by_filter[new] = predict(held_out, difficulties)[new]
+    rows = item_fold != NONE
+    if not rows.any():
+        return None
+    return _Losses(*(log_loss(held_out.response[rows], chances[rows]) for chances in (by_success, by_filter)))
 
 
 def _described(choice: SuccessChoice) -> dict[str, float]:
