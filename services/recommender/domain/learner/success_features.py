@@ -338,9 +338,7 @@ def chances_of_catalog(
         row = rows[place]
         first, end = tag_starts[row], tag_starts[row + 1]
         chance, item = chances[place], (item_means[row], item_variances[row])
-        _response_features(
-            of_learner, of_skills, chance, item, prior_variance, tag_slots, tag_shares, first, end, x
-        )
+        _response_features(of_learner, of_skills, chance, item, prior_variance, tag_slots, tag_shares, first, end, x)
         for i in range(len(x)):
             x[i] = min(max(x[i], ranges[0, i]), ranges[1, i])
         logit = 0.0

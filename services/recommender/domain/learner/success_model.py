@@ -6,7 +6,7 @@ A logistic regression on top of the filter. It is applied at prediction time and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from services.recommender.domain.learner.state import SKILL_RECORD, LearnerState
 from services.recommender.domain.learner.success_features import (
     SHARED_FEATURES,
+    LearnerFeature,
     chances_of_catalog,
     features_of_catalog,
     features_of_records,
@@ -45,6 +46,12 @@ class SuccessModel:
     ranges: NDArray[np.float64]
     skills: tuple[str, ...]
     per_skill: NDArray[np.float64]
+
+    def shrunk(self, share: float) -> SuccessModel:
+        """The model whose logit is that share of this one's, and for the rest the filter's."""
+        products = share * self.products
+        products[LearnerFeature.INTERCEPT, LearnerFeature.LOGIT] += 1.0 - share
+        return replace(self, products=products, per_skill=share * self.per_skill)
 
 
 @dataclass(frozen=True, eq=False)
