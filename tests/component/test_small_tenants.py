@@ -43,7 +43,7 @@ def test_few_learners_who_learn_are_predicted_better_than_by_a_filter_and_by_bes
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_twenty_learners_of_a_real_log_are_enough_in_nine_of_ten_draws():
     if not (DATA / "algebra05").is_dir():
         pytest.skip(f"{DATA / 'algebra05'} does not exist; set CAIRN_DATA to the folder with the data sets")
