@@ -111,6 +111,7 @@ def served_success(
         slot_of_skill={skill: slot for slot, skill in enumerate(skills)},
         item_means=np.array([difficulty.mean]),
         item_variances=np.array([difficulty.variance]),
+        prior_variance=parameters.settings.item_difficulty_variance,
         tag_starts=np.array([0, len(skills)]),
         tag_slots=np.arange(len(skills)),
         tag_shares=np.full(len(skills), 1.0 / max(len(skills), 1)),

@@ -176,10 +176,33 @@ class BundleStoreSuite:
         monkeypatch.setattr(bundle_models, "SHARED_FEATURES", (*SHARED_FEATURES[:-1], "shoe_size"))
         bundle_id = store.write(draft())
         monkeypatch.undo()
-        with pytest.raises(
-            BundleUnreadableError, match=r"tenants\.riverbend\.success: .*shoe_size, skills_since.*train again"
-        ):
+        with pytest.raises(BundleUnreadableError, match=r"tenants\.riverbend\.success: .*\(shoe_size\).*train again"):
             store.load(bundle_id)
+
+    def test_a_feature_that_is_newer_than_a_bundle_weighs_nothing(self, store, monkeypatch):
+        before = tuple(name for name in SHARED_FEATURES if name != "item_unfitted")
+        places = [SHARED_FEATURES.index(name) for name in before]
+        older = dataclasses.replace(
+            HEAD,
+            products=HEAD.products[np.ix_(places, places)],
+            ranges=HEAD.ranges[:, places],
+            per_skill=HEAD.per_skill[:, places],
+        )
+        plain = draft()
+        tenants = {**plain.tenants, "riverbend": dataclasses.replace(plain.tenants["riverbend"], success=older)}
+        monkeypatch.setattr(bundle_models, "SHARED_FEATURES", before)
+        bundle_id = store.write(dataclasses.replace(plain, tenants=tenants))
+        monkeypatch.undo()
+        found, newer = store.load(bundle_id).success["riverbend"], SHARED_FEATURES.index("item_unfitted")
+        for values, expected in (
+            (found.products[np.ix_(places, places)], older.products),
+            (found.ranges[:, places], older.ranges),
+            (found.per_skill[:, places], older.per_skill),
+        ):
+            np.testing.assert_allclose(values, expected, rtol=1e-6)
+        for values in (found.products[newer], found.products[:, newer], found.ranges[:, newer]):
+            assert not values.any()
+        assert not found.per_skill[:, newer].any()
 
     def test_a_bundle_from_before_success_models_existed_is_readable(self, store, url):
         plain = draft()

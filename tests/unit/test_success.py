@@ -210,6 +210,21 @@ def test_a_skill_without_evidence_counts_as_never_met():
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+def test_an_item_without_a_fitted_difficulty_has_a_feature_of_its_own():
+    table = responses(20)
+    parameters = parameters_of(table, kept(fit_difficulties(table, SETTINGS)))
+    unfitted = SHARED_FEATURES.index("item_unfitted")
+    found = [served_features(None, item, ["learnt"], parameters)[unfitted] for item in ("i1", "added later", "")]
+    assert found == [0.0, 1.0, 1.0]
+
+
+def test_difficulties_of_items_without_responses_are_not_kept():
+    table = responses(20)
+    known = table.item != table.items.index("i3")
+    parameters = parameters_of(table.rows(known), fit_difficulties(table.rows(known), SETTINGS))
+    assert set(parameters.items) == set(table.items) - {"i3"}
+
+
 def test_a_stronger_penalty_gives_smaller_weights_per_skill():
     table = responses(60)
     features = success_features(table, fit_difficulties(table, SETTINGS))

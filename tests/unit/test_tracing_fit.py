@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 from services.recommender.domain.learner.parameters import FilterSettings
-from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
+from services.recommender.domain.training.responses import NONE, ResponseTable, ResponseTableBuilder
 from services.recommender.domain.training.twins import redundant
 from services.recommender.models.tracing import fit as tracing_fit
-from services.recommender.models.tracing import success_fit
+from services.recommender.models.tracing import forecasts, success_fit
+from services.recommender.models.tracing.difficulty_fit import fit_difficulties, item_folds, predict
 from services.recommender.models.tracing.fit import fit_tracing
+from services.recommender.models.tracing.forecasts import Forecasts, Pair, share_of_success_model
+from services.recommender.models.tracing.success_fit import predict_success, success_features
 
 
 def simulated(learners: int, *, seed: int = 5) -> ResponseTable:
@@ -104,12 +107,12 @@ def test_learners_for_fitting_searching_and_reporting_are_different(monkeypatch)
         seen.setdefault("success", set(table.learner))
         return success_fit.fit_success(table, FilterSettings(), seed=1)
 
-    def report(held_out, chance, rest):
-        seen.setdefault("reported", set(held_out.learner))
+    def report(forecasts, _share):
+        seen.setdefault("reported", {learner for each in forecasts for learner in each.learner.tolist()})
         return {"tracing_log_loss": 0.0}
 
     monkeypatch.setattr(tracing_fit, "search_settings", search)
-    monkeypatch.setattr(tracing_fit, "fit_success", success_model)
+    monkeypatch.setattr(forecasts, "fit_success", success_model)
     monkeypatch.setattr(tracing_fit, "_metrics", report)
     tracing_fit.fit_tracing(table, seed=1)
     assert (
@@ -133,6 +136,77 @@ def test_the_success_model_is_kept_only_if_it_helps():
     fitted = fit_tracing(coins.build(), seed=1)
     assert fitted.success is None
     assert "filter_log_loss" not in fitted.metrics
+
+
+def forecasts_of(known: list[float], new: list[float]) -> Forecasts:
+    """Three right responses of four per learner, of which the filter expects half, with logits of the success model."""
+    responses = np.tile([1.0, 1.0, 1.0, 0.0], len(known))
+    half = np.full(len(responses), 0.5)
+    of_known, of_new = (1 / (1 + np.exp(-np.repeat(logits, 4))) for logits in (known, new))
+    return Forecasts(
+        learner=np.repeat(np.arange(len(known)), 4).astype(np.int32),
+        response=responses.astype(np.float32),
+        base_rate=0.5,
+        known=Pair(half, of_known),
+        new=Pair(half, of_new),
+        has_item=np.ones(len(responses), np.bool_),
+    )
+
+
+def test_the_success_model_gets_the_share_of_the_logit_that_predicts_held_out_learners_best():
+    # The logit of 3 in 4 is log 3. All learners gain the same, so the gain has no error.
+    logits = [2 * math.log(3)] * 6
+    assert share_of_success_model([forecasts_of(logits, logits)]) == pytest.approx(0.5, abs=0.002)
+    assert share_of_success_model([forecasts_of([math.log(3)] * 6, logits)]) == pytest.approx(1.0, abs=0.002)
+
+
+def test_a_gain_that_may_be_chance_shrinks_the_share_to_nothing():
+    logits = [math.log(3)] * 6
+    few_gain = [2.0, 2.0, 0.9, -0.9, -0.9, 0.9]
+    shares = [share_of_success_model([forecasts_of(known, logits)]) for known in (logits, few_gain, [-1.0] * 6)]
+    assert shares[0] > 0.99
+    assert 0.0 <= shares[1] < 0.5
+    assert shares[2] == 0.0
+
+
+def test_what_predicts_new_items_worse_than_the_filter_gets_no_more_than_the_share_best_for_them():
+    logits = [math.log(3)] * 6
+    assert share_of_success_model([forecasts_of(logits, [10 * math.log(3)] * 6)]) == pytest.approx(0.1, abs=0.002)
+    assert share_of_success_model([forecasts_of(logits, [-0.1] * 6)]) == 0.0
+    no_items = dataclasses.replace(forecasts_of(logits, [-0.1] * 6), has_item=np.zeros(24, np.bool_))
+    assert share_of_success_model([no_items]) > 0.99
+
+
+def test_a_model_shrunk_to_a_share_has_that_share_of_the_logit_and_the_filter_has_the_rest():
+    table = simulated(40)
+    difficulties = fit_difficulties(table, FilterSettings())
+    features = success_features(table, difficulties)
+    found, _ = success_fit.fit_success(table, FilterSettings(), seed=1)
+    by_filter, by_success = predict(table, difficulties), predict_success(table, features, found)
+    for share in (0.0, 0.3, 1.0):
+        logit = share * np.log(by_success / (1 - by_success)) + (1 - share) * np.log(by_filter / (1 - by_filter))
+        within = (by_filter > 0.05) & (by_filter < 0.95)
+        shrunk = predict_success(table, features, found.shrunk(share))
+        np.testing.assert_allclose(shrunk[within], 1 / (1 + np.exp(-logit[within])), atol=0.01)
+        np.testing.assert_allclose(Pair(by_filter, by_success).chance(share), 1 / (1 + np.exp(-logit)), rtol=1e-9)
+
+
+def test_items_are_held_out_in_tenths_that_depend_on_their_ids():
+    table = simulated(20)
+    found = item_folds(table, 1)
+    tenth_of_item = dict(zip(table.item.tolist(), found.tolist(), strict=True))
+    assert [tenth_of_item[item] for item in table.item.tolist()] == found.tolist()
+    assert set(tenth_of_item.values()) <= set(range(10))
+    assert len(set(tenth_of_item.values())) > 5
+    fewer = table.rows(table.item < 30)
+    np.testing.assert_array_equal(item_folds(fewer, 1), found[table.item < 30])
+
+
+def test_no_items_are_held_out_of_few_and_responses_to_none_are_in_no_tenth():
+    assert set(item_folds(learning(10), 1).tolist()) == {NONE}
+    table = simulated(20)
+    nowhere = dataclasses.replace(table, item=np.full(len(table), NONE, np.int32))
+    assert set(item_folds(nowhere, 1).tolist()) == {NONE}
 
 
 def test_progress_rises_to_the_total():

@@ -83,25 +83,27 @@ def read_model(reader: BundleFiles, tenant: str, described: DescribedModel, role
 def read_success(reader: BundleFiles, tenant: str, described: DescribedSuccess) -> SuccessModel:
     """A tenant's success model. Raises BundleUnreadableError."""
     known, found = SHARED_FEATURES, tuple(described.features)
-    if found != known:
-        strange = ", ".join(sorted(set(found) ^ set(known))) or "their order"
+    if found != tuple(feature for feature in known if feature in found):
+        strange = ", ".join(sorted(set(found) - set(known))) or "their order"
         raise unreadable(
             reader.bundle_id,
             MANIFEST,
             f"tenants.{tenant}.success: its features are not those this program knows ({strange}): train again",
         )
-    skills, width = reader.ids(f"{tenant}/success_skills.json"), len(SHARED_FEATURES)
+    skills = reader.ids(f"{tenant}/success_skills.json")
+    places = [known.index(feature) for feature in found]
 
-    def numbers(name: str, rows: int, columns: int) -> NDArray[np.float64]:
-        table = reader.table(f"{tenant}/success_{name}.npy", rows=rows, columns=columns)
-        return np.array(table, np.float64).reshape(rows, columns)
+    def numbers(name: str, rows: int) -> NDArray[np.float64]:
+        # A feature that is newer than the bundle weighs nothing.
+        placed = np.zeros((rows, len(known)))
+        placed[:, places] = np.reshape(
+            reader.table(f"{tenant}/success_{name}.npy", rows=rows, columns=len(found)), (rows, len(found))
+        )
+        return placed
 
-    return SuccessModel(
-        products=numbers("products", width, width),
-        ranges=numbers("ranges", 2, width),
-        skills=skills,
-        per_skill=numbers("per_skill", len(skills), len(SHARED_FEATURES)),
-    )
+    products = np.zeros((len(known), len(known)))
+    products[places] = numbers("products", len(found))
+    return SuccessModel(products, numbers("ranges", 2), skills, numbers("per_skill", len(skills)))
 
 
 def array_file(tenant: str, name: str, role: str) -> str:

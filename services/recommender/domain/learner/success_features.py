@@ -28,6 +28,7 @@ class LearnerFeature(IntEnum):
     ABILITY = auto()  # the learner's ability
     ITEM_MEAN = auto()  # the item's difficulty
     ITEM_DEVIATION = auto()  # its standard deviation
+    ITEM_UNFITTED = auto()  # 1 on an item without a fitted difficulty: its variance is the prior's
     LEARNER_ATTEMPTS = auto()  # log(1 + responses to all skills)
     LEARNER_SUCCESS = auto()  # (successes + 2) / (responses + 4) - 1/2 over all skills
     SKILLS_MET = auto()  # log(1 + skills with responses)
@@ -165,6 +166,7 @@ def _response_features(
     of_skills: NDArray[np.float64],
     chance: float,
     item: tuple[float, float],
+    prior_variance: float,
     slots: NDArray[np.integer],
     shares: NDArray[np.float64],
     first: int,
@@ -178,6 +180,7 @@ def _response_features(
         of_skills: (skills, SkillFeature).
         chance: what the filter predicts.
         item: mean and variance of the item's difficulty.
+        prior_variance: of the difficulty of an item that was never fitted.
         slots: the rows of `of_skills` that the item's skills have, from `first` up to `end`.
         shares: how much of the item each measures, likewise.
         first: where the item's skills begin.
@@ -188,6 +191,7 @@ def _response_features(
     written[LearnerFeature.LOGIT] = math.log(max(chance, _SMALLEST_CHANCE) / max(1.0 - chance, _SMALLEST_CHANCE))
     written[LearnerFeature.ITEM_MEAN] = item[0]
     written[LearnerFeature.ITEM_DEVIATION] = math.sqrt(item[1])
+    written[LearnerFeature.ITEM_UNFITTED] = 1.0 if item[1] >= prior_variance else 0.0
     for entry in range(first, end):
         for column in range(_OF_SKILL):
             written[_OF_LEARNER + column] += shares[entry] * of_skills[slots[entry], column]
@@ -212,7 +216,7 @@ def features_of_trace(
         learner: (R,) one learner's responses follow each other.
         item: (R,) row of the item's difficulty; -1: unknown, the last row.
         at_s: (R,) when it was given, Unix seconds; 0: not known.
-        item_difficulty: (I + 1, 2) mean and variance.
+        item_difficulty: (I + 1, 2) mean and variance; an unknown item, the last row, has those of the prior.
         skill_start: (R + 1,) where the skills of each response begin in `slots`.
         slots: which of the learner's skills each is, in the order first met.
         shares: how much of its item each measures.
@@ -226,7 +230,7 @@ def features_of_trace(
     features, of_learner = np.empty((len(learner), _WIDTH)), np.empty(_OF_LEARNER)
     most = slots.max() + 1 if len(slots) else 0
     records, of_skills = np.zeros(most, left.dtype), np.empty((most, _OF_SKILL))
-    met, current = 0, -1
+    met, current, prior_variance = 0, -1, item_difficulty[-1, 1]
     for row in range(len(learner)):
         if learner[row] != current:
             met, current = 0, learner[row]
@@ -242,7 +246,7 @@ def features_of_trace(
             _skill_features(records[:met], slots[entry], at_s[row], latest_s, of_skills[slots[entry]])
         difficulty = (item_difficulty[item[row], 0], item_difficulty[item[row], 1])
         _response_features(
-            of_learner, of_skills, chances[row], difficulty, slots, shares, first, end, features[row]
+            of_learner, of_skills, chances[row], difficulty, prior_variance, slots, shares, first, end, features[row]
         )  # fmt: skip
         for entry in range(first, end):
             records[slots[entry]] = left[entry]
@@ -274,6 +278,7 @@ def features_of_catalog(
     of_skills: NDArray[np.float64],
     item_means: NDArray[np.float64],
     item_variances: NDArray[np.float64],
+    prior_variance: float,
     tag_starts: NDArray[np.intp],
     tag_slots: NDArray[np.intp],
     tag_shares: NDArray[np.float64],
@@ -287,6 +292,7 @@ def features_of_catalog(
         of_skills: of `spread`.
         item_means: (N,) difficulty of each resource as an item.
         item_variances: (N,) and its variance.
+        prior_variance: of the difficulty of an item that was never fitted.
         tag_starts: (N + 1,) where the tags of each resource begin in `tag_slots`.
         tag_slots: the skill of each tag.
         tag_shares: how much of its resource each tag measures.
@@ -298,9 +304,9 @@ def features_of_catalog(
     for place in range(len(rows)):
         row = rows[place]
         first, end = tag_starts[row], tag_starts[row + 1]
-        item = (item_means[row], item_variances[row])
+        chance, item = chances[place], (item_means[row], item_variances[row])
         _response_features(
-            of_learner, of_skills, chances[place], item, tag_slots, tag_shares, first, end, features[place]
+            of_learner, of_skills, chance, item, prior_variance, tag_slots, tag_shares, first, end, features[place]
         )  # fmt: skip
     return features
 
@@ -313,6 +319,7 @@ def chances_of_catalog(
     of_skills: NDArray[np.float64],
     item_means: NDArray[np.float64],
     item_variances: NDArray[np.float64],
+    prior_variance: float,
     tag_starts: NDArray[np.intp],
     tag_slots: NDArray[np.intp],
     tag_shares: NDArray[np.float64],
@@ -330,8 +337,8 @@ def chances_of_catalog(
     for place in range(len(rows)):
         row = rows[place]
         first, end = tag_starts[row], tag_starts[row + 1]
-        item = (item_means[row], item_variances[row])
-        _response_features(of_learner, of_skills, chances[place], item, tag_slots, tag_shares, first, end, x)
+        chance, item = chances[place], (item_means[row], item_variances[row])
+        _response_features(of_learner, of_skills, chance, item, prior_variance, tag_slots, tag_shares, first, end, x)
         for i in range(len(x)):
             x[i] = min(max(x[i], ranges[0, i]), ranges[1, i])
         logit = 0.0

@@ -6,7 +6,7 @@ A logistic regression on top of the filter. It is applied at prediction time and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from services.recommender.domain.learner.state import SKILL_RECORD, LearnerState
 from services.recommender.domain.learner.success_features import (
     SHARED_FEATURES,
+    LearnerFeature,
     chances_of_catalog,
     features_of_catalog,
     features_of_records,
@@ -45,6 +46,12 @@ class SuccessModel:
     ranges: NDArray[np.float64]
     skills: tuple[str, ...]
     per_skill: NDArray[np.float64]
+
+    def shrunk(self, share: float) -> SuccessModel:
+        """The model whose logit is that share of this one's, and for the rest the filter's."""
+        products = share * self.products
+        products[LearnerFeature.INTERCEPT, LearnerFeature.LOGIT] += 1.0 - share
+        return replace(self, products=products, per_skill=share * self.per_skill)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +85,7 @@ class LearnerSuccess:
         features: NDArray[np.float64] = features_of_catalog(*self._arguments(rows, predicted))
         return features
 
-    def _arguments(self, rows: NDArray[np.intp], predicted: NDArray[np.float64]) -> tuple[NDArray[Any], ...]:
+    def _arguments(self, rows: NDArray[np.intp], predicted: NDArray[np.float64]) -> tuple[Any, ...]:
         catalog = self.catalog
         return (
             rows,
@@ -87,6 +94,7 @@ class LearnerSuccess:
             self.of_skills,
             catalog.item_means,
             catalog.item_variances,
+            catalog.prior_variance,
             catalog.tag_starts,
             catalog.tag_slots,
             catalog.tag_shares,
@@ -102,6 +110,7 @@ class CatalogSuccessModel:
         slot_of_skill: slot of each of the catalog's S skills.
         item_means: difficulty of each of N resources as an item, its skills' difficulty left out.
         item_variances: and its variance, N.
+        prior_variance: of the difficulty of an item that was never fitted.
         tag_starts: N + 1; the tags of resource r are those from tag_starts[r] on, up to tag_starts[r + 1].
         tag_slots: the skill of each tag.
         tag_shares: how much of its resource each tag measures; a resource's sum to 1, or are all 0.
@@ -111,6 +120,7 @@ class CatalogSuccessModel:
     slot_of_skill: Mapping[str, int]
     item_means: NDArray[np.float64]
     item_variances: NDArray[np.float64]
+    prior_variance: float
     tag_starts: NDArray[np.intp]
     tag_slots: NDArray[np.intp]
     tag_shares: NDArray[np.float64]

@@ -167,6 +167,7 @@ def index_success_model(
         slot_of_skill=catalog.slot_of_skill,
         item_means=difficulties.item_means,
         item_variances=difficulties.item_variances,
+        prior_variance=difficulties.settings.item_difficulty_variance,
         tag_starts=catalog.tags.starts,
         tag_slots=catalog.tags.values,
         tag_shares=catalog.tag_measures,

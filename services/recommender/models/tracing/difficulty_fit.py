@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,9 +28,10 @@ from services.recommender.domain.learner.parameters import (
     TenantParameters,
 )
 from services.recommender.domain.training.metrics import log_loss
-from services.recommender.domain.training.responses import ResponseTable
+from services.recommender.domain.training.responses import NONE, ResponseTable
 
 PASSES = 2
+_ITEMS_TO_HOLD_OUT = 20
 
 # A search reads at most this many responses, of whole learners, to bound its time.
 _RESPONSES_SEARCHED = 200_000
@@ -150,13 +152,14 @@ def search_settings(
 def parameters_of(table: ResponseTable, difficulties: Difficulties) -> TenantParameters:
     """Return the filter's parameters.
 
-    A skill's mean item difficulty is over the distinct items seen with it. A resource that is no item itself has the
-    mean difficulty of the distinct items seen in it.
+    Items without responses are left out. A skill's mean item difficulty is over the distinct items seen with it. A
+    resource that is no item itself has the mean difficulty of the distinct items seen in it.
     """
     skill_means = _mean_of_items(_distinct_pairs(table), difficulties.item_mean, len(table.skills))
     means, variances = _as_kept(difficulties.item_mean), _as_kept(difficulties.item_variance)
     items = {
-        item: ItemDifficulty(mean, variance) for item, mean, variance in zip(table.items, means, variances, strict=True)
+        table.items[item]: ItemDifficulty(means[item], variances[item])
+        for item in np.unique(table.item[table.item >= 0]).tolist()
     }
     return TenantParameters(
         settings=difficulties.settings,
@@ -207,11 +210,25 @@ def difficulties_of(table: ResponseTable, parameters: TenantParameters) -> Diffi
 
 def cv_folds(table: ResponseTable, seed: int) -> NDArray[np.int64]:
     """Return one of five cross-validation folds per learner. It depends on the id only, so it is stable over time."""
+    return _drawn(table.learners, 5, seed)
+
+
+def item_folds(table: ResponseTable, seed: int) -> NDArray[np.int64]:
+    """Return for each response which tenth of the items its item is in, by its id; NONE where it is to no item.
+
+    A table of few items has no tenths, and all are NONE: without one of them there would be too little left to fit on.
+    """
+    if len(table.items) < _ITEMS_TO_HOLD_OUT:
+        return np.full(len(table), NONE, np.int64)
+    return np.append(_drawn(table.items, 10, seed), NONE)[table.item]
+
+
+def _drawn(ids: Sequence[str], numbers: int, seed: int) -> NDArray[np.int64]:
     key = seed.to_bytes(8, "little", signed=True)
     return np.fromiter(
-        (hashlib.blake2b(learner.encode(), digest_size=8, key=key).digest()[0] % 5 for learner in table.learners),
+        (hashlib.blake2b(identifier.encode(), digest_size=8, key=key).digest()[0] % numbers for identifier in ids),
         np.int64,
-        count=len(table.learners),
+        count=len(ids),
     )
 
 

@@ -1,35 +1,28 @@
-"""Fits the learner model to a tenant's responses: the filter, and the success model if it helps."""
+"""Fits the learner model to a tenant's responses: the filter, and the success model as far as it helps."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-from numpy.typing import NDArray
 
 from services.recommender.application.training.train import Advance, FittedTracing
 from services.recommender.domain.learner.parameters import FilterSettings
-from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.training.metrics import auc, log_loss
 from services.recommender.domain.training.responses import ResponseTable
 from services.recommender.domain.training.twins import redundant
 from services.recommender.models.tracing.difficulty_fit import (
     EVALUATIONS,
     PASSES,
-    Difficulties,
     cv_folds,
     fit_difficulties,
     parameters_of,
-    predict,
     search_settings,
 )
-from services.recommender.models.tracing.success_fit import (
-    SUCCESS_STEPS,
-    SuccessChoice,
-    fit_success,
-    predict_success,
-    success_features,
-)
+from services.recommender.models.tracing.forecasts import Forecasts, forecast, share_of_success_model
+from services.recommender.models.tracing.success_fit import SUCCESS_STEPS, SuccessChoice, fit_success
 
-# Below these sizes, the defaults and the filter alone are better than a search on too little data.
+# Below these sizes, the default constants are better than a search on too little data.
 _LEARNERS_TO_SEARCH = 50
 _RESPONSES_TO_SEARCH = 2_000
 _LEARNERS_TO_HOLD_OUT = 10
@@ -38,9 +31,10 @@ _LEARNERS_TO_HOLD_OUT = 10
 def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _done, _total: None) -> FittedTracing:
     """Fit the learner model to a tenant's responses.
 
-    A fifth of the learners is held out of a first fit, to evaluate it and to decide whether the success model is better
-    than the filter alone. The difficulties of the final fit are those of all learners. Everything that is chosen or
-    fitted with learners held out uses only one of near-identical learners.
+    A fifth of the learners is held out of a first fit, to evaluate it and to decide how far the success model is
+    trusted: on all items, and on each tenth of them as if they were new. With few learners, each fifth is held out in
+    turn. The difficulties of the final fit are those of all learners. Everything that is chosen or fitted with learners
+    held out uses only one of near-identical learners.
 
     Args:
         table: the responses.
@@ -50,48 +44,46 @@ def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _d
     cv_fold = cv_folds(table, seed)
     twins = redundant(table)
     distinct = table.of_learners(~twins)
-    held_out, rest = distinct.of_learners(cv_fold == 0), distinct.of_learners(cv_fold != 0)
-    settings = FilterSettings()
+    # A table may name learners without responses.
+    learners = len(np.unique(table.learner))
+    searched = learners >= _LEARNERS_TO_SEARCH and len(table) >= _RESPONSES_TO_SEARCH
     hyperparameters: dict[str, float] = {
         "tracing_passes": PASSES,
         "tracing_settings_searched": 0,
         "tracing_seed": seed,
         "tracing_twins": int(twins.sum()),
     }
-    evaluated = len(table.learners) >= _LEARNERS_TO_HOLD_OUT and len(held_out) and len(rest)
-    if len(table.learners) < _LEARNERS_TO_SEARCH or len(table) < _RESPONSES_TO_SEARCH or not evaluated:
-        metrics = _metrics(held_out, predict(held_out, fit_difficulties(rest, settings)), rest) if evaluated else {}
+    in_use = np.unique(cv_fold[distinct.learner]).tolist()
+    if learners < _LEARNERS_TO_HOLD_OUT or len(in_use) < 2:
         advance(1, 1)
-        return FittedTracing(
-            parameters_of(table, fit_difficulties(table, settings)), metrics=metrics, hyperparameters=hyperparameters
-        )
-    steps = EVALUATIONS + 2 * SUCCESS_STEPS
+        parameters = parameters_of(table, fit_difficulties(table, FilterSettings()))
+        return FittedTracing(parameters, metrics={}, hyperparameters=hyperparameters)
+    folds = in_use[:1] if searched else in_use
+    steps = EVALUATIONS * searched + SUCCESS_STEPS * (len(folds) + 1)
 
     def further(before: int) -> Advance:
         return lambda done, _total: advance(before + done, steps)
 
-    settings = search_settings(
-        rest.of_learners(cv_fold != 1), distinct.of_learners(cv_fold == 1), advance=further(0)
-    )  # fmt: skip
-    hyperparameters["tracing_settings_searched"] = 1
-    by_filter = predict(held_out, difficulties := fit_difficulties(rest, settings))
-    metrics = _metrics(held_out, by_filter, rest)
-    success_model, _ = fit_success(rest, settings, seed=seed, advance=further(EVALUATIONS))
-    by_success = _chances(held_out, difficulties, success_model)
-    helps = log_loss(held_out.response, by_success) < metrics["tracing_log_loss"]
-    if helps:
-        metrics = _metrics(held_out, by_success, rest) | {"filter_log_loss": metrics["tracing_log_loss"]}
-        success_model, choice = fit_success(
-            distinct, settings, seed=seed, advance=further(EVALUATIONS + SUCCESS_STEPS)
-        )  # fmt: skip
-        hyperparameters |= _described(choice) | {"success_skills": len(success_model.skills)}
+    settings = FilterSettings()
+    if searched:
+        others, search_on = np.isin(cv_fold, in_use[2:]), cv_fold == in_use[1]
+        settings = search_settings(distinct.of_learners(others), distinct.of_learners(search_on), advance=further(0))
+        hyperparameters["tracing_settings_searched"] = 1
+    forecasts = []
+    for number, fold in enumerate(folds):
+        held_out, rest = distinct.of_learners(cv_fold == fold), distinct.of_learners(cv_fold != fold)
+        before = steps - SUCCESS_STEPS * (len(folds) + 1 - number)
+        forecasts.append(forecast(held_out, rest, settings, seed=seed, advance=further(before)))
+    share, success_model = share_of_success_model(forecasts), None
+    metrics = _metrics(forecasts, share)
+    if share > 0.0:
+        metrics |= _compared(_metrics(forecasts, 0.0))
+        success_model, choice = fit_success(distinct, settings, seed=seed, advance=further(steps - SUCCESS_STEPS))
+        success_model = success_model.shrunk(share)
+        hyperparameters |= _described(choice) | {"success_skills": len(success_model.skills), "success_share": share}
     advance(steps, steps)
-    return FittedTracing(
-        parameters_of(table, fit_difficulties(table, settings)),
-        metrics=metrics,
-        hyperparameters=hyperparameters,
-        success=success_model if helps else None,
-    )
+    parameters = parameters_of(table, fit_difficulties(table, settings))
+    return FittedTracing(parameters, metrics=metrics, hyperparameters=hyperparameters, success=success_model)
 
 
 def _described(choice: SuccessChoice) -> dict[str, float]:
@@ -102,15 +94,20 @@ def _described(choice: SuccessChoice) -> dict[str, float]:
     }
 
 
-def _chances(table: ResponseTable, difficulties: Difficulties, success_model: SuccessModel) -> NDArray[np.float64]:
-    return predict_success(table, success_features(table, difficulties), success_model)
+def _compared(by_filter: dict[str, float]) -> dict[str, float]:
+    """Return the log-losses of the filter alone, under names of their own."""
+    names = {"tracing_log_loss": "filter_log_loss", "new_item_log_loss": "new_item_filter_log_loss"}
+    return {names[name]: value for name, value in by_filter.items() if name in names}
 
 
-def _metrics(held_out: ResponseTable, chance: NDArray[np.float64], rest: ResponseTable) -> dict[str, float]:
-    base_rate = np.full(len(held_out), float(rest.response.mean()))
-    metrics = {
-        "tracing_log_loss": log_loss(held_out.response, chance),
-        "base_rate_log_loss": log_loss(held_out.response, base_rate),
-    }
-    area = auc(held_out.response, chance)
+def _metrics(forecasts: Sequence[Forecasts], share: float) -> dict[str, float]:
+    """Return how well held-out learners are predicted with that share of the success model."""
+    outcome = np.concatenate([each.response for each in forecasts])
+    chance = np.concatenate([each.known.chance(share) for each in forecasts])
+    base_rate = np.concatenate([np.full(len(each.response), each.base_rate) for each in forecasts])
+    metrics = {"tracing_log_loss": log_loss(outcome, chance), "base_rate_log_loss": log_loss(outcome, base_rate)}
+    if (has_item := np.concatenate([each.has_item for each in forecasts])).any():
+        new = np.concatenate([each.new.chance(share) for each in forecasts])
+        metrics["new_item_log_loss"] = log_loss(outcome[has_item], new[has_item])
+    area = auc(outcome, chance)
     return metrics if area is None else metrics | {"tracing_auc": area}

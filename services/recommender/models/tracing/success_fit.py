@@ -1,8 +1,10 @@
 """Fits the success model: features of every response in one pass, weights by a blockwise Newton method.
 
 The features of a learner's responses come from difficulties fitted on other learners. Otherwise the model would trust
-the filter's logit too much on unseen learners. Weights are shrunk towards 0. Held-out learners decide whether products
-of features and times get weights, and how strongly the weights per skill are shrunk.
+the filter's logit too much on unseen learners. Those difficulties are also fitted without a tenth of the items, another
+tenth for each fold of learners. Otherwise the model would never have seen an item like those that are added later.
+Weights are shrunk towards 0. Held-out learners decide whether products of features and times get weights, and how
+strongly the weights per skill are shrunk.
 """
 
 from __future__ import annotations
@@ -30,7 +32,13 @@ from services.recommender.domain.learner.success_features import (
 from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.training.metrics import log_loss
 from services.recommender.domain.training.responses import ResponseTable
-from services.recommender.models.tracing.difficulty_fit import Difficulties, at_most, cv_folds, fit_difficulties
+from services.recommender.models.tracing.difficulty_fit import (
+    Difficulties,
+    at_most,
+    cv_folds,
+    fit_difficulties,
+    item_folds,
+)
 
 # Ridge penalties on standardised features and their products.
 _SHARED_PENALTY = 3.0
@@ -82,7 +90,7 @@ def fit_success(
         advance: reports how many steps are done, and the total.
     """
     table = at_most(table, _RESPONSES_FITTED)
-    features = _features_from_others(table, settings, cv_folds(table, seed))
+    features = _features_from_others(table, settings, cv_folds(table, seed), item_folds(table, seed))
     looked_at = at_most(table, _RESPONSES_TO_CHOOSE_BY)
     choice = _chosen(looked_at, features[: len(looked_at)], cv_folds(table, seed), advance)
     success_model = fit_weights(table, features, choice)
@@ -289,13 +297,15 @@ def _blocks(rows: int) -> list[slice]:
 
 
 def _features_from_others(
-    table: ResponseTable, settings: FilterSettings, cv_fold: NDArray[np.int64]
+    table: ResponseTable, settings: FilterSettings, cv_fold: NDArray[np.int64], item_fold: NDArray[np.int64]
 ) -> NDArray[np.float64]:
+    """Return the features, each fold's from difficulties fitted without its learners and without its items."""
     features = np.zeros((len(table), len(SHARED_FEATURES)))
     for number in range(int(cv_fold.max(initial=0)) + 1):
         rows = (cv_fold == number)[table.learner]
         if rows.any():
-            features[rows] = success_features(table.rows(rows), fit_difficulties(table.rows(~rows), settings))
+            others = table.rows(~rows & (item_fold != number))
+            features[rows] = success_features(table.rows(rows), fit_difficulties(others, settings))
     return features
 
 
