@@ -50,21 +50,7 @@ def evaluate_small_tenants(
             f"{split.description}: {len(with_responses)} learners are left to fit on; "
             "give --few-learners at most that many"
         )
-    models = _models()
-    found: dict[str, dict[str, list[float]]] = {name: {"auc": [], "log_loss": []} for name in models}
-    with threadpool_limits(1):
-        for draw in range(draws):
-            train = _drawn(split.train, learners, draw)
-            for number, (name, model) in enumerate(models.items()):
-                advance(f"draw {draw + 1}, {name}", draw * len(models) + number, draws * len(models))
-                model.fit(train)
-                chance = model.predict(split.test)
-                area = auc(split.test.response, chance)
-                if area is None:
-                    raise DataUnusableError(f"{split.description}: all responses are right or all are wrong")
-                found[name]["auc"].append(area)
-                found[name]["log_loss"].append(log_loss(split.test.response, chance))
-    values = {name: {measure: np.array(each) for measure, each in of.items()} for name, of in found.items()}
+    values = _measured(split, learners, draws, advance)
     return Evaluation(
         protocol=protocol,
         data=f"{split.description}; fitted on {learners} learners, {draws} times",
@@ -84,6 +70,29 @@ def evaluate_small_tenants(
         ),
         seeds={"draws": draws, "held-out learners": SEED},
     )
+
+
+def _measured(split: TracingSplit, learners: int, draws: int, advance: Advance) -> dict[str, dict[str, Floats]]:
+    """Each model's measures, one for each draw.
+
+    Raises:
+        DataUnusableError: when there is no AUC.
+    """
+    models = _models()
+    found: dict[str, dict[str, list[float]]] = {name: {"auc": [], "log_loss": []} for name in models}
+    with threadpool_limits(1):
+        for draw in range(draws):
+            train = _drawn(split.train, learners, draw)
+            for number, (name, model) in enumerate(models.items()):
+                advance(f"draw {draw + 1}, {name}", draw * len(models) + number, draws * len(models))
+                model.fit(train)
+                chance = model.predict(split.test)
+                area = auc(split.test.response, chance)
+                if area is None:
+                    raise DataUnusableError(f"{split.description}: all responses are right or all are wrong")
+                found[name]["auc"].append(area)
+                found[name]["log_loss"].append(log_loss(split.test.response, chance))
+    return {name: {measure: np.array(each) for measure, each in of.items()} for name, of in found.items()}
 
 
 def _models() -> dict[str, TracingModel]:

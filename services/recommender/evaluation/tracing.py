@@ -27,7 +27,7 @@ from services.recommender.evaluation.intervals import (
     estimate,
     of_forecasts,
 )
-from services.recommender.evaluation.new_items import check_new_items, predict_new_items
+from services.recommender.evaluation.new_items import NewItems, check_new_items, predict_new_items
 from services.recommender.evaluation.results import SERVED, Evaluation, Reliability
 from services.recommender.evaluation.tables import DataUnusableError
 from services.recommender.evaluation.twins import NO_TWINS, Twins, find_twins
@@ -161,14 +161,7 @@ def evaluate_tracing(
     advance("intervals", steps, steps)
     everything = np.ones(len(split.test), np.bool_)
     values = _measured(split.test, chances, everything)
-    attempts = prior_attempts(split.test)
-    slices = {
-        name: _estimates(_measured(split.test, chances, (attempts >= low) & (attempts < high)))
-        for name, (low, high) in _ATTEMPTS.items()
-        if ((attempts >= low) & (attempts < high)).any()
-    }
-    if new_items is not None:
-        slices[_NEW_ITEMS] = _estimates(_measured(split.test, new_items.chances, new_items.rows))
+    slices = _slices(split.test, chances, new_items)
     return Evaluation(
         protocol=protocol,
         data=f"{split.description}; fitted on {_described(split.train)}, evaluated on {_described(split.test)}",
@@ -204,6 +197,17 @@ def tracing_models() -> Mapping[str, TracingModel]:
         "filter": Filter(seed=SEED),
         SERVED: Served(seed=SEED),
     }
+
+
+def _slices(
+    table: ResponseTable, chances: Mapping[str, Floats], new_items: NewItems | None
+) -> dict[str, dict[str, dict[str, Estimate]]]:
+    attempts = prior_attempts(table)
+    parts = {name: (attempts >= low) & (attempts < high) for name, (low, high) in _ATTEMPTS.items()}
+    slices = {name: _estimates(_measured(table, chances, rows)) for name, rows in parts.items() if rows.any()}
+    if new_items is not None:
+        slices[_NEW_ITEMS] = _estimates(_measured(table, new_items.chances, new_items.rows))
+    return slices
 
 
 def prior_attempts(table: ResponseTable) -> NDArray[np.float64]:
