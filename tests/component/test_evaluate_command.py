@@ -73,7 +73,10 @@ def test_learner_models_are_measured_on_learners_they_have_not_seen(tracing_fold
     assert difference["mean"] == pytest.approx(models["cairn"]["auc"]["mean"] - 0.5)
     assert difference["low"] > 0
     assert re.fullmatch("([0-9a-f]{40})?", found["commit"])
-    assert set(found["slices"]) == {"attempt 1", "attempts 2-5", "attempts 6+"}
+    assert set(found["slices"]) == {"attempt 1", "attempts 2-5", "attempts 6+", "new items"}
+    assert [check["claim"] for check in found["checks"]] == [
+        "items added after the fit are predicted no worse than by the filter alone"
+    ]
 
 
 def test_learner_models_are_measured_on_responses_in_the_generic_form(tmp_path):

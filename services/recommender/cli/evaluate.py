@@ -32,6 +32,7 @@ from services.recommender.evaluation.lists import RankingSplit
 from services.recommender.evaluation.ranking import evaluate_ranking
 from services.recommender.evaluation.report import as_html, measures_of
 from services.recommender.evaluation.results import Evaluation, as_json
+from services.recommender.evaluation.small_tenants import evaluate_small_tenants
 from services.recommender.evaluation.splits import split_interactions, split_sequences
 from services.recommender.evaluation.tables import DataUnusableError
 from services.recommender.evaluation.tracing import (
@@ -87,6 +88,14 @@ def tracing(
     *,
     data: Data,
     protocol: Annotated[str, typer.Option(help="sequences, or the name of a data set.")],
+    few_learners: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Fit to this many learners only, drawn ten times, as if the tenant had no more.",
+            show_default=False,
+        ),
+    ] = None,
     keep_twins: KeepTwins = False,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
@@ -94,7 +103,7 @@ def tracing(
     """Measure how well the models predict the responses of unseen learners.
 
     Fits all models; needs neither a bundle nor a running service. Intervals are central 95 % bootstrap intervals over
-    learners.
+    learners. Some models are fitted a second time without one item in ten, and predict those as new items.
 
     Protocol `sequences`: fitted on the learners of train.tsv and evaluated on those of test.tsv, or on 70 and 30 % of
     the learners of responses.tsv; these files need q_mat.npz, items by skills. Or 70 and 30 % of responses.csv with
@@ -105,9 +114,13 @@ def tracing(
     split = _chosen(protocol, "tracing", _TRACING)
     _check_folders(json_file, html_file)
     with _progress() as advance, _data_is_usable(), threadpool_limits(1, user_api="blas"):
-        name = f"tracing/{_short(protocol)}"
-        evaluation = evaluate_tracing(
-            name, split(data, keep_twins=keep_twins), commit=commit_of_checkout(), advance=advance
+        name, read, commit = f"tracing/{_short(protocol)}", split(data, keep_twins=keep_twins), commit_of_checkout()
+        evaluation = (
+            evaluate_tracing(name, read, commit=commit, advance=advance)
+            if few_learners is None
+            else evaluate_small_tenants(
+                f"{name}-few-learners-{few_learners}", read, learners=few_learners, commit=commit, advance=advance
+            )
         )
     _write(evaluation, json_file, html_file, shown=("auc", "log_loss", "rmse", "ece"))
 

@@ -27,6 +27,7 @@ from services.recommender.evaluation.intervals import (
     estimate,
     of_forecasts,
 )
+from services.recommender.evaluation.new_items import NewItems, check_new_items, predict_new_items
 from services.recommender.evaluation.results import SERVED, Evaluation, Reliability
 from services.recommender.evaluation.tables import DataUnusableError
 from services.recommender.evaluation.twins import NO_TWINS, Twins, find_twins
@@ -43,8 +44,12 @@ from services.recommender.models.tracing.logistic import LogisticOnCounts
 
 DRAWS = 200
 SEED = 1
+# The models that are fitted again without some items.
+_FOR_NEW_ITEMS = ("constant", "best_lr", "filter", SERVED)
 # Slices of the data by the number of earlier attempts at the skills of a response: first, and one past the last.
 _ATTEMPTS = {"attempt 1": (0, 1), "attempts 2-5": (1, 5), "attempts 6+": (5, np.inf)}
+
+_NEW_ITEMS = "new items"
 
 _NO_AUC = (
     "There is no AUC: in the data or in a resample of the learners, all responses are right or all are wrong. More "
@@ -135,32 +140,37 @@ def evaluate_tracing(
         advance: progress callback: the current model, models done, models in total.
     """
     models = tracing_models()
+    steps = len(models) + len(_FOR_NEW_ITEMS)
     chances: dict[str, Floats] = {}
     elapsed_s: dict[str, float] = {}
     # One thread: sums keep the same order, and no time goes into synchronising threads on a busy machine.
     with threadpool_limits(1):
         for number, (name, model) in enumerate(models.items()):
-            advance(name, number, len(models))
+            advance(name, number, steps)
             started_s = time.perf_counter()
             model.fit(split.train)
             chances[name] = model.predict(split.test)
             elapsed_s[name] = round(time.perf_counter() - started_s, 3)
-    advance("intervals", len(models), len(models))
+        new_items = predict_new_items(
+            split.train,
+            split.test,
+            {name: models[name] for name in _FOR_NEW_ITEMS},
+            seed=SEED,
+            advance=lambda name: advance(f"{name}, new items", len(models) + _FOR_NEW_ITEMS.index(name), steps),
+        )
+    advance("intervals", steps, steps)
     everything = np.ones(len(split.test), np.bool_)
     values = _measured(split.test, chances, everything)
-    attempts = prior_attempts(split.test)
+    slices = _slices(split.test, chances, new_items)
     return Evaluation(
         protocol=protocol,
         data=f"{split.description}; fitted on {_described(split.train)}, evaluated on {_described(split.test)}",
         commit=commit,
         models=_estimates(values),
         differences=compared(values, SERVED),
-        slices={
-            name: _estimates(_measured(split.test, chances, (attempts >= low) & (attempts < high)))
-            for name, (low, high) in _ATTEMPTS.items()
-            if ((attempts >= low) & (attempts < high)).any()
-        },
+        slices=slices,
         reliability={name: _reliability(split.test, chance) for name, chance in chances.items()},
+        checks=(check_new_items(slices[_NEW_ITEMS]),) if _NEW_ITEMS in slices else (),
         twins=split.twins._asdict(),
         notes=(
             split.twins.note,
@@ -169,7 +179,7 @@ def evaluate_tracing(
             f"Intervals are central 95 % of {DRAWS} bootstrap resamples of learners; differences use the same ones.",
             *(() if "auc" in values[SERVED] else (_NO_AUC,)),
         ),
-        seeds={"bootstrap": SEED, "held-out learners": SEED},
+        seeds={"bootstrap": SEED, "held-out learners": SEED, "new items": SEED},
         elapsed_s=elapsed_s,
     )
 
@@ -187,6 +197,17 @@ def tracing_models() -> Mapping[str, TracingModel]:
         "filter": Filter(seed=SEED),
         SERVED: Served(seed=SEED),
     }
+
+
+def _slices(
+    table: ResponseTable, chances: Mapping[str, Floats], new_items: NewItems | None
+) -> dict[str, dict[str, dict[str, Estimate]]]:
+    attempts = prior_attempts(table)
+    parts = {name: (attempts >= low) & (attempts < high) for name, (low, high) in _ATTEMPTS.items()}
+    slices = {name: _estimates(_measured(table, chances, rows)) for name, rows in parts.items() if rows.any()}
+    if new_items is not None:
+        slices[_NEW_ITEMS] = _estimates(_measured(table, new_items.chances, new_items.rows))
+    return slices
 
 
 def prior_attempts(table: ResponseTable) -> NDArray[np.float64]:
