@@ -66,7 +66,6 @@ def evaluate_small_tenants(
         notes=(
             split.twins.note,
             "Each figure is the mean over the draws, with the lowest and the highest.",
-            "The filter's constants are its defaults with few learners.",
         ),
         seeds={"draws": draws, "held-out learners": SEED},
     )

@@ -54,6 +54,8 @@ _CONVERGED = 2e-6
 # Limits on the responses of a fit and of a choice, of whole learners, to bound the time.
 _RESPONSES_FITTED = 1_000_000
 _RESPONSES_TO_CHOOSE_BY = 100_000
+# With fewer learners, a fifth of them is too few to choose by, and each fifth is held out in turn.
+_LEARNERS_TO_CHOOSE_BY = 100
 _ROWS_AT_ONCE = 20_000
 # Far above the rounding error of summing this many products in float32.
 _ROUNDING = 1e-4
@@ -103,17 +105,21 @@ def _chosen(
 ) -> SuccessChoice:
     """Choose first the form and then the penalty that predict held-out learners best."""
     choice = SuccessChoice(clocks=False, products=False, skill_penalty=_SKILL_PENALTIES[1], log_loss=math.nan)
-    # Take the first fold with learners; the table may lack another fold.
-    held_out = (cv_fold == cv_fold[table.learner].min(initial=4))[table.learner]
-    if not held_out.any() or held_out.all():
+    fold_of_row = cv_fold[table.learner]
+    folds = np.unique(fold_of_row)
+    if len(folds) < 2:
         return choice
-    rest, validation = table.rows(~held_out), table.rows(held_out)
+    if len(np.unique(table.learner)) >= _LEARNERS_TO_CHOOSE_BY:
+        folds = folds[:1]
 
     def tried(choice: SuccessChoice) -> SuccessChoice:
-        success_model = fit_weights(rest, features[~held_out], choice)
-        return choice._replace(
-            log_loss=log_loss(validation.response, predict_success(validation, features[held_out], success_model))
-        )
+        chances = np.zeros(len(table))
+        for fold in folds:
+            held_out = fold_of_row == fold
+            success_model = fit_weights(table.rows(~held_out), features[~held_out], choice)
+            chances[held_out] = predict_success(table.rows(held_out), features[held_out], success_model)
+        judged = np.isin(fold_of_row, folds)
+        return choice._replace(log_loss=log_loss(table.response[judged], chances[judged]))
 
     found = []
     for number, (clocks, products) in enumerate(_FORMS):
