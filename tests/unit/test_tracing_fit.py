@@ -122,8 +122,8 @@ def test_learners_for_fitting_searching_and_reporting_are_different(monkeypatch)
     assert not seen["success"] & seen["reported"]
 
 
-@pytest.mark.parametrize(("learners", "judged"), [(40, 40), (120, 24)])
-def test_the_form_is_chosen_on_a_fifth_of_the_learners_and_on_all_where_they_are_few(monkeypatch, learners, judged):
+@pytest.mark.parametrize(("enough", "judged"), [(10_000, 120), (1_000, 24)])
+def test_the_form_is_chosen_on_a_fifth_of_the_learners_and_on_all_with_few_responses(monkeypatch, enough, judged):
     found: set[int] = set()
 
     def recorded(table, features, success_model):
@@ -131,8 +131,9 @@ def test_the_form_is_chosen_on_a_fifth_of_the_learners_and_on_all_where_they_are
         return predict_success(table, features, success_model)
 
     monkeypatch.setattr(success_fit, "predict_success", recorded)
-    success_fit.fit_success(simulated(learners), FilterSettings(), seed=1)
-    assert len(found) == pytest.approx(judged, rel=0.4 if judged < learners else 0)
+    monkeypatch.setattr(success_fit, "_ENOUGH_FOR_ONE_FOLD", enough)
+    success_fit.fit_success(simulated(120), FilterSettings(), seed=1)
+    assert len(found) == pytest.approx(judged, rel=0 if judged == 120 else 0.4)
 
 
 def test_the_success_model_is_kept_only_if_it_helps():

@@ -54,8 +54,8 @@ _CONVERGED = 2e-6
 # Limits on the responses of a fit and of a choice, of whole learners, to bound the time.
 _RESPONSES_FITTED = 1_000_000
 _RESPONSES_TO_CHOOSE_BY = 100_000
-# With fewer learners, a fifth of them is too few to choose by, and each fifth is held out in turn.
-_LEARNERS_TO_CHOOSE_BY = 100
+# With fewer responses, a fifth of the learners is too little to choose by, and each fifth is held out in turn.
+_ENOUGH_FOR_ONE_FOLD = 20_000
 _ROWS_AT_ONCE = 20_000
 # Far above the rounding error of summing this many products in float32.
 _ROUNDING = 1e-4
@@ -109,7 +109,7 @@ def _chosen(
     folds = np.unique(fold_of_row)
     if len(folds) < 2:
         return choice
-    if len(np.unique(table.learner)) >= _LEARNERS_TO_CHOOSE_BY:
+    if len(table) >= _ENOUGH_FOR_ONE_FOLD:
         folds = folds[:1]
 
     def tried(choice: SuccessChoice) -> SuccessChoice:
