@@ -68,8 +68,11 @@ def paired_with(
     surprise: NDArray[np.float32],
     information: NDArray[np.float32],
     resources: int,
-) -> NDArray[np.float64]:
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """Surprise and information of the pairs of a learner's recent items with each resource of a catalog.
+
+    Most resources are in none. So there is a small table of those that are: zeros for a whole catalog, of two numbers
+    each, would take longer than everything else.
 
     Args:
         rows: the row of each recent item in `ItemPairs.items`, the latest first; -1: not there.
@@ -79,17 +82,27 @@ def paired_with(
         surprise: see `starts`.
         information: see `starts`.
         resources: how many the catalog has.
+
+    Returns:
+        (resources,) the place of each in the table, 0 for all that are in no pair; and the table, whose first row is 0.
     """
-    paired, decay = np.zeros((resources, 2)), 1.0
+    most = 1
+    for place in range(len(rows)):
+        if rows[place] >= 0:
+            most += starts[2 * rows[place] + 2] - starts[2 * rows[place]]
+    place_of, paired, used, decay = np.zeros(resources, np.int32), np.zeros((most, 2)), 0, 1.0
     for place in range(len(rows)):
         for outcome in range(2 if rows[place] >= 0 else 0):
             weight = decay * (float(recent[place]) if outcome else 1.0 - float(recent[place]))
             group = 2 * rows[place] + outcome
             for pair in range(starts[group], starts[group + 1] if weight > 0.0 else starts[group]):
-                paired[later[pair], 0] += weight * float(surprise[pair])
-                paired[later[pair], 1] += weight * float(information[pair])
+                if place_of[later[pair]] == 0:
+                    used += 1
+                    place_of[later[pair]] = used
+                paired[place_of[later[pair]], 0] += weight * float(surprise[pair])
+                paired[place_of[later[pair]], 1] += weight * float(information[pair])
         decay *= _DECAY
-    return paired
+    return place_of, paired
 
 
 @numba.njit(cache=True)

@@ -80,15 +80,7 @@ CLOCK_FEATURES = tuple(
 )
 """The columns that depend on the times of responses."""
 
-RECENT_FEATURES = tuple(
-    feature.name.lower()
-    for feature in (
-        LearnerFeature.PREVIOUS_RESPONSE,
-        LearnerFeature.EARLIER_RESPONSES,
-        LearnerFeature.PAIR_LOGIT,
-        LearnerFeature.PAIR_INFORMATION,
-    )
-)
+RECENT_FEATURES = LEARNER_FEATURES[LearnerFeature.PREVIOUS_RESPONSE : LearnerFeature.PAIR_INFORMATION + 1]
 """The columns that depend on the recent items of a state."""
 
 _OF_LEARNER = len(LearnerFeature)
@@ -319,6 +311,7 @@ def features_of_catalog(
     item_means: NDArray[np.float64],
     item_variances: NDArray[np.float64],
     prior_variance: float,
+    pair_places: NDArray[np.int32],
     paired: NDArray[np.float64],
     tag_starts: NDArray[np.intp],
     tag_slots: NDArray[np.intp],
@@ -334,7 +327,8 @@ def features_of_catalog(
         item_means: (N,) difficulty of each resource as an item.
         item_variances: (N,) and its variance.
         prior_variance: of the difficulty of an item that was never fitted.
-        paired: (N, 2) of `item_pairs.paired_with`.
+        pair_places: (N,) of `item_pairs.paired_with`, as is the next.
+        paired: surprise and information of each place.
         tag_starts: (N + 1,) where the tags of each resource begin in `tag_slots`.
         tag_slots: the skill of each tag.
         tag_shares: how much of its resource each tag measures.
@@ -347,7 +341,7 @@ def features_of_catalog(
         row = rows[place]
         first, end = tag_starts[row], tag_starts[row + 1]
         chance, item = chances[place], (item_means[row], item_variances[row])
-        of_pairs = (paired[row, 0], paired[row, 1])
+        of_pairs = (paired[pair_places[row], 0], paired[pair_places[row], 1])
         _response_features(
             of_learner, of_skills, chance, item, prior_variance, of_pairs, tag_slots, tag_shares, first, end,
             features[place],
@@ -364,6 +358,7 @@ def chances_of_catalog(
     item_means: NDArray[np.float64],
     item_variances: NDArray[np.float64],
     prior_variance: float,
+    pair_places: NDArray[np.int32],
     paired: NDArray[np.float64],
     tag_starts: NDArray[np.intp],
     tag_slots: NDArray[np.intp],
@@ -383,7 +378,7 @@ def chances_of_catalog(
         row = rows[place]
         first, end = tag_starts[row], tag_starts[row + 1]
         chance, item = chances[place], (item_means[row], item_variances[row])
-        of_pairs = (paired[row, 0], paired[row, 1])
+        of_pairs = (paired[pair_places[row], 0], paired[pair_places[row], 1])
         _response_features(
             of_learner, of_skills, chance, item, prior_variance, of_pairs, tag_slots, tag_shares, first, end, x
         )  # fmt: skip

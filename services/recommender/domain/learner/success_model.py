@@ -68,12 +68,14 @@ class LearnerSuccess:
         catalog: the model over the catalog.
         of_learner: the learner's features; see `features_of_records`.
         of_skills: those of the catalog's skills; see `spread`.
-        paired: of the resources with the learner's recent items; see `item_pairs.paired_with`.
+        pair_places: of the resources with the learner's recent items; see `item_pairs.paired_with`.
+        paired: likewise.
     """
 
     catalog: CatalogSuccessModel
     of_learner: NDArray[np.float64]
     of_skills: NDArray[np.float64]
+    pair_places: NDArray[np.int32]
     paired: NDArray[np.float64]
 
     def __call__(self, rows: NDArray[np.intp], predicted: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -103,6 +105,7 @@ class LearnerSuccess:
             catalog.item_means,
             catalog.item_variances,
             catalog.prior_variance,
+            self.pair_places,
             self.paired,
             catalog.tag_starts,
             catalog.tag_slots,
@@ -165,13 +168,15 @@ class CatalogSuccessModel:
         items = _NO_ITEMS if state is None else state.recent_items
         ability, recent = 0.0 if state is None else state.mean, items["response"].copy()
         of_learner, of_records = features_of_records(records.copy(), ability, at_s, recent)
-        paired = self._paired(items["item"].tolist(), recent)
-        return LearnerSuccess(self, of_learner, spread(slots, of_records, len(self.slot_of_skill)), paired)
+        of_skills = spread(slots, of_records, len(self.slot_of_skill))
+        return LearnerSuccess(self, of_learner, of_skills, *self._paired(items["item"].tolist(), recent))
 
-    def _paired(self, codes: Sequence[int], recent: NDArray[np.float32]) -> NDArray[np.float64]:
+    def _paired(
+        self, codes: Sequence[int], recent: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         pairs, row_of_code = self.pairs, self.success_model.pairs.row_of_code
         rows = np.array([row_of_code.get(code, -1) for code in codes], np.int64)
-        paired: NDArray[np.float64] = paired_with(
+        paired: tuple[NDArray[np.int32], NDArray[np.float64]] = paired_with(
             rows, recent, pairs.starts, pairs.later, pairs.surprise, pairs.information, len(self.item_means)
         )
         return paired
