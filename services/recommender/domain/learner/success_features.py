@@ -255,11 +255,10 @@ def features_of_trace(
     features, of_learner = np.empty((len(learner), _WIDTH)), np.empty(_OF_LEARNER)
     most = slots.max() + 1 if len(slots) else 0
     records, of_skills = np.zeros(most, left.dtype), np.empty((most, _OF_SKILL))
-    recent, answered = np.empty(RECENT_ITEMS, np.float32), 0
-    met, current, prior_variance = 0, -1, item_difficulty[-1, 1]
+    met, current, begin, prior_variance = 0, -1, 0, item_difficulty[-1, 1]
     for row in range(len(learner)):
         if learner[row] != current:
-            met, current, answered = 0, learner[row], 0
+            met, current, begin = 0, learner[row], row
         first, end = skill_start[row], skill_start[row + 1]
         # A skill met just now has a record without attempts.
         before = met
@@ -267,10 +266,8 @@ def features_of_trace(
             met = max(met, slots[entry] + 1)
         for slot in range(before, met):
             records[slot].attempts = 0
-        kept = min(answered, RECENT_ITEMS)
-        for place in range(kept):
-            recent[place] = response[row - 1 - place]
-        latest_s = _learner_features(records[:met], abilities[row], at_s[row], recent[:kept], of_learner)
+        recent = response[max(row - RECENT_ITEMS, begin) : row][::-1]
+        latest_s = _learner_features(records[:met], abilities[row], at_s[row], recent, of_learner)
         for entry in range(first, end):
             _skill_features(records[:met], slots[entry], at_s[row], latest_s, of_skills[slots[entry]])
         difficulty = (item_difficulty[item[row], 0], item_difficulty[item[row], 1])
@@ -279,7 +276,6 @@ def features_of_trace(
             of_learner, of_skills, chances[row], difficulty, prior_variance, of_pairs, slots, shares, first, end,
             features[row],
         )  # fmt: skip
-        answered += 1
         for entry in range(first, end):
             records[slots[entry]] = left[entry]
     return features
