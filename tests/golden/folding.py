@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import replace
 
 from cairn.v1 import events_pb2
 from services.common.kafka.envelope import record_key
@@ -34,6 +35,13 @@ FITTED = TracingParameters(
             skills={skill: SkillDifficulty(-0.4 + 0.3 * number, 0.2, 0.1) for number, skill in enumerate(SKILLS)},
         )
     },
+)
+
+
+REMEMBERED = replace(
+    FITTED,
+    parameters_id="recent-golden",
+    tenants={"riverbend": replace(FITTED.tenants["riverbend"], recent_items=True)},
 )
 
 
@@ -126,7 +134,7 @@ def _change(log, draws, one, answers, kind, number):
 async def fold_values():
     """Digests, positions, dead letters, and each learner's numbers, with the priors and with fitted parameters."""
     values = {}
-    for name, parameters in (("priors", TracingParameters()), ("fitted", FITTED)):
+    for name, parameters in (("priors", TracingParameters()), ("fitted", FITTED), ("recent", REMEMBERED)):
         states, letters, log = MemoryStates(), MemoryDeadLetters(), every_kind()
         await states.create(EpochMeta(1, EpochStatus.LIVE, parameters.parameters_id, "", "golden/4", {}))
         reports = await fold(log, states, 1, letters, parameters)
@@ -163,7 +171,8 @@ def learner_numbers(blob):
         for name, record in zip(state.skill_names, state.skill_records, strict=True)
     }
     wants = state.preferences
-    return {
+    recent = {"recent_items": state.recent_items.tolist()} if len(state.recent_items) else {}
+    return recent | {
         "mean": state.mean,
         "variance": state.variance,
         "responses": state.responses,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from services.recommender.domain.learner import seen, state_draft
 from services.recommender.domain.learner.batch import FoldedLearner, LearnerEvents
-from services.recommender.domain.learner.events import AssessmentEvent, Grain
+from services.recommender.domain.learner.events import VOIDED, AssessmentEvent, CorrectionEvent, Grain
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.journal import (
     JOURNAL_EVENTS,
@@ -36,6 +36,7 @@ from services.recommender.domain.learner.state import (
     StateCorruptError,
     decode_state,
     encode_state,
+    item_code,
     unpack_state,
 )
 
@@ -43,6 +44,7 @@ RIVERBEND = TenantParameters(
     settings=FilterSettings(base=0.4),
     items={"i0": ItemDifficulty(0.7, 0.2), "i1": ItemDifficulty(-1.1, 0.4)},
     skills={"s0": SkillDifficulty(0.3, 0.1, 0.2)},
+    recent_items=True,
 )
 PARAMETERS = TracingParameters("test", {"riverbend": RIVERBEND})
 FOLD = LearnerFold(PARAMETERS)
@@ -163,6 +165,19 @@ def test_the_kernel_computes_the_published_formulas_bit_for_bit(events):
     assert set(state.skill_names) == set(reference.skills)
     for name, record in zip(state.skill_names, state.skill_records, strict=True):
         assert (float(record["mean"]), float(record["variance"])) == reference.skills[name]
+    last = [(item_code(one.item) if one.item in RIVERBEND.items else 1, f32(one.response)) for one in unique[:-6:-1]]
+    assert state.recent_items.tolist() == last
+
+
+def test_recent_items_take_forty_bytes_where_parameters_ask_for_them_and_none_elsewhere():
+    sizes = [len(encode_state(fold([event(1)], tenant=tenant).stored.state)) for tenant in ("riverbend", "lakeside")]
+    assert sizes[0] - sizes[1] == 40
+
+
+def test_what_is_no_evidence_is_not_among_the_recent_items():
+    voided = CorrectionEvent(struct.pack("<Q", 9), struct.pack("<Q", 2), VOIDED)
+    state = fold([event(1, 0.25), event(2, item="i1"), voided]).stored.state
+    assert decode_state(encode_state(state)).recent_items.tolist() == [(item_code("i0"), 0.25)]
 
 
 def test_a_response_without_skills_is_evidence_of_the_ability_as_a_whole():

@@ -16,7 +16,8 @@ from services.recommender.models.tracing import forecasts, success_fit
 from services.recommender.models.tracing.difficulty_fit import fit_difficulties, item_folds, predict
 from services.recommender.models.tracing.fit import fit_tracing
 from services.recommender.models.tracing.forecasts import Forecasts, Pair, share_of_success_model
-from services.recommender.models.tracing.success_fit import predict_success, success_features
+from services.recommender.models.tracing.success_fit import predict_success
+from services.recommender.models.tracing.success_table import success_features
 
 
 def simulated(learners: int, *, seed: int = 5) -> ResponseTable:

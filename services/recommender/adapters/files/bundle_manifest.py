@@ -62,9 +62,10 @@ class Choice(_Part):
 
 
 class DescribedSuccess(_Part):
-    """A success model and the features it reads."""
+    """A success model, the features it reads, and whether the states of its learners keep recent items."""
 
     features: list[str]
+    recent_items: bool = False
 
 
 class DescribedTenant(_Part):

@@ -22,6 +22,7 @@ from services.recommender.adapters.files.bundle_manifest import (
     unreadable,
 )
 from services.recommender.application.ports.models import CollaborativeChoice, ModelArrays, TenantModels
+from services.recommender.domain.learner.item_pairs import NO_PAIRS, ItemPairs
 from services.recommender.domain.learner.parameters import (
     FilterSettings,
     ItemDifficulty,
@@ -63,6 +64,7 @@ def read_parameters(reader: BundleFiles, tenant: str, described: DescribedTenant
     except TypeError as error:
         raise unreadable(reader.bundle_id, MANIFEST, f"tenants.{tenant}.settings: {error}") from error
     return TenantParameters(
+        recent_items=described.success is not None and described.success.recent_items,
         settings=settings,
         items={item: ItemDifficulty(*row) for item, row in zip(items, item_rows, strict=True)},
         skills={skill: SkillDifficulty(*row) for skill, row in zip(skills, skill_rows, strict=True)},
@@ -103,7 +105,24 @@ def read_success(reader: BundleFiles, tenant: str, described: DescribedSuccess) 
 
     products = np.zeros((len(known), len(known)))
     products[places] = numbers("products", len(found))
-    return SuccessModel(products, numbers("ranges", 2), skills, numbers("per_skill", len(skills)))
+    pairs = _read_pairs(reader, tenant) if described.recent_items else NO_PAIRS
+    per_skill = numbers("per_skill", len(skills))
+    return SuccessModel(products, numbers("ranges", 2), skills, per_skill, pairs, recent_items=described.recent_items)
+
+
+def _read_pairs(reader: BundleFiles, tenant: str) -> ItemPairs:
+    """The pairs of items that a success model reads. Raises BundleUnreadableError."""
+    items = reader.ids(f"{tenant}/success_pair_items.json")
+    starts, pairs = (reader.array(f"{tenant}/success_{name}.npy") for name in ("pair_starts", "pairs"))
+    if (
+        starts.shape != (2 * len(items) + 1,)
+        or pairs.shape[1:] != (3,)
+        or (np.diff(starts, prepend=0, append=len(pairs)) < 0).any()
+        or not ((pairs[:, 0] >= 0) & (pairs[:, 0] < len(items))).all()
+    ):
+        raise unreadable(reader.bundle_id, f"{tenant}/success_pairs.npy", f"it does not fit its {len(items)} items")
+    later, surprise, information = pairs.T.copy()
+    return ItemPairs(items, starts.astype(np.int64), later.astype(np.int32), surprise, information)
 
 
 def array_file(tenant: str, name: str, role: str) -> str:
@@ -131,6 +150,13 @@ def tenant_files(tenant: str, models: TenantModels) -> dict[str, bytes]:
         files[f"{tenant}/success_products.npy"] = _npy(models.success.products)
         files[f"{tenant}/success_ranges.npy"] = _npy(models.success.ranges)
         files[f"{tenant}/success_per_skill.npy"] = _npy(models.success.per_skill)
+        if models.success.recent_items:
+            pairs = models.success.pairs
+            columns = np.column_stack([pairs.later, pairs.surprise, pairs.information])
+            files[f"{tenant}/success_pair_items.json"] = orjson.dumps(list(pairs.items))
+            # Places are far below 2^24, so float32 holds them exactly.
+            files[f"{tenant}/success_pair_starts.npy"] = _npy(pairs.starts)
+            files[f"{tenant}/success_pairs.npy"] = _npy(columns)
     for role, model in ((COLLABORATIVE, models.collaborative), (RANKER, models.ranker)):
         if model is not None:
             files[f"{tenant}/{role}_resources.json"] = orjson.dumps(list(model.resources))
@@ -144,6 +170,7 @@ def tenant_files(tenant: str, models: TenantModels) -> dict[str, bytes]:
 def as_stored(parameters: TenantParameters) -> TenantParameters:
     """Difficulties rounded to their stored precision, so that their id matches what will be read back."""
     return TenantParameters(
+        recent_items=parameters.recent_items,
         settings=parameters.settings,
         items={
             item: ItemDifficulty(_rounded(entry.mean), _rounded(entry.variance))
@@ -160,7 +187,7 @@ def _rounded(value: float) -> float:
     return float(np.float32(value))
 
 
-def _npy(values: NDArray[np.floating]) -> bytes:
+def _npy(values: NDArray[np.number]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(values, "<f4"), allow_pickle=False)
     return buffer.getvalue()
@@ -182,7 +209,9 @@ def describe(models: TenantModels) -> DescribedTenant:
         metrics=dict(models.metrics),
         hyperparameters=dict(models.hyperparameters),
         carried_from=models.carried_from,
-        success=None if models.success is None else DescribedSuccess(features=list(SHARED_FEATURES)),
+        success=None
+        if models.success is None
+        else DescribedSuccess(features=list(SHARED_FEATURES), recent_items=models.success.recent_items),
         choice=None if models.choice is None else Choice(**dataclasses.asdict(models.choice)),
         ranker=_described_model(models.ranker),
     )

@@ -225,9 +225,19 @@ def _fold_response(
     return logit, logit_variance
 
 
+@numba.njit(inline="always")
+def _remember(recent_items: NDArray[np.void], item: int, response: float) -> None:
+    """Put a response before the others; the oldest one is forgotten."""
+    for place in range(len(recent_items) - 1, 0, -1):
+        recent_items[place].item = recent_items[place - 1].item
+        recent_items[place].response = recent_items[place - 1].response
+    recent_items[0].item, recent_items[0].response = item, response
+
+
 @numba.njit(cache=True, nogil=True)
 def fold_responses(
     learners: NDArray[np.void],
+    recent_items: NDArray[np.void],
     skills: NDArray[np.void],
     first_slot: NDArray[np.int64],
     settings_row: NDArray[np.int64],
@@ -236,11 +246,13 @@ def fold_responses(
     settings: NDArray[np.float64],
     item_difficulty: NDArray[np.float64],
     skill_difficulty: NDArray[np.float64],
+    item_codes: NDArray[np.uint32],
 ) -> None:
     """Fold events into learners in the order given, in place.
 
     Args:
         learners: (L,) LEARNER_RECORD; written.
+        recent_items: (L, RECENT_ITEMS) RECENT_ITEM_RECORD, the latest first; written.
         skills: (S,) SKILL_RECORD, each learner's skills one after the other; written.
         first_slot: (L,) where each learner's skills begin in `skills`.
         settings_row: (L,) the row of `settings` that applies to each learner.
@@ -249,6 +261,7 @@ def fold_responses(
         settings: (T, SETTINGS_COLUMNS) constants of the filter, a row per tenant.
         item_difficulty: (I, 2) delta and v_i.
         skill_difficulty: (K, 2) sigma_k and v_sk.
+        item_codes: (I,) what each item is remembered as; 0: recent items are not kept.
     """
     end = 0
     for number in range(len(events)):
@@ -265,6 +278,8 @@ def fold_responses(
         _fold_response(
             learner, skills, base_slot, event, event_skills, first, end, constants, item_difficulty, skill_difficulty
         )
+        if item_codes[event.item]:
+            _remember(recent_items[event.row], item_codes[event.item], event.response)
 
 
 @numba.njit(cache=True)

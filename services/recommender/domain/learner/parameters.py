@@ -57,11 +57,19 @@ class SkillDifficulty:
 
 @dataclass(frozen=True, slots=True)
 class TenantParameters:
-    """The difficulties of one tenant's items and skills; one not listed has difficulty 0 at its prior variance."""
+    """The difficulties of one tenant's items and skills; one not listed has difficulty 0 at its prior variance.
+
+    Attributes:
+        settings: constants of the filter.
+        items: difficulties by item.
+        skills: difficulties by skill.
+        recent_items: whether states keep the items of the last responses, which the success model reads.
+    """
 
     settings: FilterSettings = FilterSettings()
     items: Mapping[str, ItemDifficulty] = field(default_factory=lambda: MappingProxyType({}))
     skills: Mapping[str, SkillDifficulty] = field(default_factory=lambda: MappingProxyType({}))
+    recent_items: bool = False
 
 
 @dataclass(frozen=True, slots=True)

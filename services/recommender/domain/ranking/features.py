@@ -165,6 +165,7 @@ def index_success_model(
     return CatalogSuccessModel(
         success_model=success_model,
         slot_of_skill=catalog.slot_of_skill,
+        row_of_resource=catalog.row_of_resource,
         item_means=difficulties.item_means,
         item_variances=difficulties.item_variances,
         prior_variance=difficulties.settings.item_difficulty_variance,

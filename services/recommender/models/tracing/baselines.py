@@ -29,7 +29,8 @@ from services.recommender.models.tracing.difficulty_fit import (
 )
 from services.recommender.models.tracing.fit import fit_tracing
 from services.recommender.models.tracing.logistic import fitted
-from services.recommender.models.tracing.success_fit import predict_success, success_features
+from services.recommender.models.tracing.success_fit import predict_success
+from services.recommender.models.tracing.success_table import success_features
 
 Chances = NDArray[np.float64]
 
@@ -167,7 +168,7 @@ class Served:
         difficulties = difficulties_of(table, kept.parameters)
         if kept.success is None:
             return predict(table, difficulties)
-        return predict_success(table, success_features(table, difficulties), kept.success)
+        return predict_success(table, success_features(table, difficulties, kept.success.pairs), kept.success)
 
 
 def searched_settings(table: ResponseTable, seed: int) -> FilterSettings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -83,6 +84,7 @@ def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _d
         hyperparameters |= _described(choice) | {"success_skills": len(success_model.skills), "success_share": share}
     advance(steps, steps)
     parameters = parameters_of(table, fit_difficulties(table, settings))
+    parameters = replace(parameters, recent_items=success_model is not None and success_model.recent_items)
     return FittedTracing(parameters, metrics=metrics, hyperparameters=hyperparameters, success=success_model)
 
 
@@ -91,6 +93,7 @@ def _described(choice: SuccessChoice) -> dict[str, float]:
         "success_clocks": int(choice.clocks),
         "success_products": int(choice.products),
         "success_skill_penalty": choice.skill_penalty,
+        "success_recent_items": int(choice.recent_items),
     }
 
 

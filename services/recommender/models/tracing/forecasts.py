@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from services.recommender.application.training.train import Advance
+from services.recommender.domain.learner.item_pairs import NO_PAIRS
 from services.recommender.domain.learner.parameters import FilterSettings
 from services.recommender.domain.training.metrics import log_loss, log_losses
 from services.recommender.domain.training.responses import NONE, ResponseTable
 from services.recommender.models.tracing.difficulty_fit import fit_difficulties, item_folds, predict
-from services.recommender.models.tracing.success_fit import fit_success, predict_success, success_features
+from services.recommender.models.tracing.pair_fit import fit_item_pairs
+from services.recommender.models.tracing.success_fit import fit_success, predict_success
+from services.recommender.models.tracing.success_table import success_features
 
 Floats = NDArray[np.float64]
 
@@ -89,7 +92,8 @@ def forecast(
 
     def predicted(fitted_on: ResponseTable) -> Pair:
         difficulties = fit_difficulties(fitted_on, settings)
-        features = success_features(held_out, difficulties)
+        pairs = fit_item_pairs(fitted_on, difficulties) if success_model.recent_items else NO_PAIRS
+        features = success_features(held_out, difficulties, pairs)
         return Pair(predict(held_out, difficulties), predict_success(held_out, features, success_model))
 
     item_fold, item_fold_of_rest = item_folds(held_out, seed), item_folds(rest, seed)
