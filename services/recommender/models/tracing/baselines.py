@@ -28,6 +28,7 @@ from services.recommender.models.tracing.difficulty_fit import (
     search_settings,
 )
 from services.recommender.models.tracing.fit import fit_tracing
+from services.recommender.models.tracing.learning_fit import search_learning
 from services.recommender.models.tracing.logistic import fitted
 from services.recommender.models.tracing.success_fit import predict_success, success_features
 
@@ -177,7 +178,9 @@ def searched_settings(table: ResponseTable, seed: int) -> FilterSettings:
     """
     cv_fold = cv_folds(table, seed)
     rest, held_out = table.of_learners(cv_fold != 0), table.of_learners(cv_fold == 0)
-    return search_settings(rest, held_out) if len(rest) and len(held_out) else FilterSettings()
+    if not len(rest) or not len(held_out):
+        return FilterSettings()
+    return search_learning(table, search_settings(rest, held_out), cv_fold, np.unique(cv_fold).tolist())
 
 
 def _without_skills(table: ResponseTable) -> ResponseTable:

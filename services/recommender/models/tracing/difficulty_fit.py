@@ -34,13 +34,13 @@ PASSES = 2
 _ITEMS_TO_HOLD_OUT = 20
 
 # A search reads at most this many responses, of whole learners, to bound its time.
-_RESPONSES_SEARCHED = 200_000
+RESPONSES_SEARCHED = 200_000
 EVALUATIONS = 150
 
 _BASE_VARIANCE = 1.0
 
 # The searched constants and their bounds; all are positive, so the search steps in the logarithm.
-_BOUNDS = {
+SEARCHED = {
     "learner_variance": (0.05, 4.0),
     "skill_variance": (0.02, 3.0),
     "learner_noise": (1e-5, 0.1),
@@ -90,7 +90,7 @@ def fit_difficulties(table: ResponseTable, settings: FilterSettings, *, passes: 
     skills = np.tile([0.0, settings.skill_difficulty_variance], (len(table.skills), 1))
     for _ in range(passes):
         _filter(table, settings, base, items, skills, fitting=True)
-    settings = dataclasses.replace(settings, base=_short(base[0]))
+    settings = dataclasses.replace(settings, base=short(base[0]))
     return Difficulties(settings, *items[:-1].T.copy(), *skills.T.copy())
 
 
@@ -110,7 +110,8 @@ def search_settings(
 ) -> FilterSettings:
     """Return the filter's constants with the lowest log-loss on `evaluated_on` after a fit to `fitted_on`.
 
-    A bounded Nelder-Mead search on the logarithms, from the defaults, which are kept if nothing is better.
+    A bounded Nelder-Mead search on the logarithms, from the defaults, which are kept if nothing is better. Of constants
+    that predict as well as each other, it takes the more plausible.
 
     Args:
         fitted_on: responses of some learners.
@@ -119,8 +120,8 @@ def search_settings(
         evaluations: at most this many.
     """
     fitted_on, evaluated_on = (
-        at_most(fitted_on, _RESPONSES_SEARCHED * 3 // 4),
-        at_most(evaluated_on, _RESPONSES_SEARCHED // 4),
+        at_most(fitted_on, RESPONSES_SEARCHED * 3 // 4),
+        at_most(evaluated_on, RESPONSES_SEARCHED // 4),
     )
     done = 0
 
@@ -129,15 +130,16 @@ def search_settings(
         done += 1
         advance(min(done, evaluations), evaluations)
         settings = _settings_at(logarithms)
-        return log_loss(evaluated_on.response, predict(evaluated_on, fit_difficulties(fitted_on, settings)))
+        chances = predict(evaluated_on, fit_difficulties(fitted_on, settings))
+        return log_loss(evaluated_on.response, chances) + implausibility(settings, len(evaluated_on))
 
-    start = np.log([getattr(FilterSettings(), name) for name in _BOUNDS])
+    start = np.log([getattr(FilterSettings(), name) for name in SEARCHED])
     step = 0.7 * np.eye(len(start))
     result = minimize(
         loss,
         start,
         method="Nelder-Mead",
-        bounds=[(math.log(low), math.log(high)) for low, high in _BOUNDS.values()],
+        bounds=[(math.log(low), math.log(high)) for low, high in SEARCHED.values()],
         options={
             "maxfev": evaluations,
             "initial_simplex": np.vstack([start, start + step]),
@@ -147,6 +149,18 @@ def search_settings(
     )
     advance(evaluations, evaluations)
     return _settings_at(result.x)
+
+
+def implausibility(settings: FilterSettings, responses: int) -> float:
+    """Minus the log-density of the searched constants, per response: log-normal around the defaults, deviation e."""
+    defaults = FilterSettings()
+    ratios = (math.log(getattr(settings, name) / getattr(defaults, name)) for name in SEARCHED)
+    return 0.5 * sum(ratio * ratio for ratio in ratios) / max(responses, 1)
+
+
+def short(value: float) -> float:
+    """Round to six digits: no search or fit is more precise."""
+    return float(f"{value:.6g}")
 
 
 def parameters_of(table: ResponseTable, difficulties: Difficulties) -> TenantParameters:
@@ -240,12 +254,7 @@ def at_most(table: ResponseTable, responses: int) -> ResponseTable:
 
 
 def _settings_at(logarithms: NDArray[np.float64]) -> FilterSettings:
-    return FilterSettings(**{name: _short(math.exp(value)) for name, value in zip(_BOUNDS, logarithms, strict=True)})
-
-
-def _short(value: float) -> float:
-    """Round to six digits: no search or fit is more precise."""
-    return float(f"{value:.6g}")
+    return FilterSettings(**{name: short(math.exp(value)) for name, value in zip(SEARCHED, logarithms, strict=True)})
 
 
 def _as_kept(values: NDArray[np.float64]) -> list[float]:

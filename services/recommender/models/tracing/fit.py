@@ -20,6 +20,8 @@ from services.recommender.models.tracing.difficulty_fit import (
     search_settings,
 )
 from services.recommender.models.tracing.forecasts import Forecasts, forecast, share_of_success_model
+from services.recommender.models.tracing.interval_fit import fit_inflation
+from services.recommender.models.tracing.learning_fit import LEARNING_EVALUATIONS, search_learning
 from services.recommender.models.tracing.success_fit import SUCCESS_STEPS, SuccessChoice, fit_success
 
 # Below these sizes, the default constants are better than a search on too little data.
@@ -59,7 +61,7 @@ def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _d
         parameters = parameters_of(table, fit_difficulties(table, FilterSettings()))
         return FittedTracing(parameters, metrics={}, hyperparameters=hyperparameters)
     folds = in_use[:1] if searched else in_use
-    steps = EVALUATIONS * searched + SUCCESS_STEPS * (len(folds) + 1)
+    steps = (EVALUATIONS + LEARNING_EVALUATIONS) * searched + SUCCESS_STEPS * (len(folds) + 1)
 
     def further(before: int) -> Advance:
         return lambda done, _total: advance(before + done, steps)
@@ -68,7 +70,9 @@ def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _d
     if searched:
         others, search_on = np.isin(cv_fold, in_use[2:]), cv_fold == in_use[1]
         settings = search_settings(distinct.of_learners(others), distinct.of_learners(search_on), advance=further(0))
+        settings = search_learning(distinct, settings, cv_fold, in_use[1:], advance=further(EVALUATIONS))
         hyperparameters["tracing_settings_searched"] = 1
+    settings = fit_inflation(distinct, settings, cv_fold, in_use, seed)
     forecasts = []
     for number, fold in enumerate(folds):
         held_out, rest = distinct.of_learners(cv_fold == fold), distinct.of_learners(cv_fold != fold)
