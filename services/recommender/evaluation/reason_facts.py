@@ -263,7 +263,9 @@ def learner_facts(
             mean = settings.base + ability + record.get("mean", 0.0) - of_average_item
             of_abilities = variance + record.get("variance", settings.skill_variance)
             met = record.get("attempts", 0) > 0
-            of_logit = settings.inflation_met * of_abilities if met else settings.inflation_new * of_abilities + of_skill
+            of_logit = (
+                settings.inflation_met * of_abilities if met else settings.inflation_new * of_abilities + of_skill
+            )
             remembered[skill] = known_skill(mean, of_logit, record)
         return remembered[skill]
 

@@ -56,8 +56,8 @@ GAUSSIAN_RECORD = np.dtype([("mean", "<f8"), ("variance", "<f8")])
 
 # Columns of the settings array.
 BASE, LEARNER_VARIANCE, SKILL_VARIANCE, LEARNER_NOISE, SKILL_NOISE, VARIANCE_FLOOR = range(6)
-LEARNING, RETENTION = range(6, 8)
-SETTINGS_COLUMNS = 8
+LEARNING, RETENTION, MODERATION = range(6, 9)
+SETTINGS_COLUMNS = 9
 
 # A row of a structured array, whose fields mypy does not know.
 Record = Any
@@ -183,9 +183,12 @@ def step(
     logit = base[0] + float(learner.mean) - item[0] + share * logit_of_skills
     logit_variance = learner_variance + item[1] + share * share * variance_of_skills + base[1]
 
-    expected = sigmoid(logit)
-    information = expected * (1.0 - expected)
-    innovation = Innovation(response - expected, information, 1.0 + information * logit_variance)
+    moderation = constants[MODERATION]
+    scale = math.sqrt(1.0 + moderation * (math.pi / 8.0) * logit_variance)
+    expected = sigmoid(logit / scale)
+    information = expected * (1.0 - expected) / scale
+    damping = (1.0 - moderation) * (1.0 + information * logit_variance) + moderation * scale
+    innovation = Innovation(response - expected, information, damping)
     floor, retention = constants[VARIANCE_FLOOR], constants[RETENTION]
     learner.mean, learner.variance = _moved(float(learner.mean), learner_variance, 1.0, innovation, floor)
     for entry in range(first, end):

@@ -86,4 +86,5 @@ def settings_row(constants: FilterSettings) -> list[float]:
         constants.variance_floor,
         constants.learning,
         constants.retention,
+        constants.moderation,
     ]

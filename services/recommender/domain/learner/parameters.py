@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 PRIOR_PARAMETERS_ID = "priors-1"
 
-_NEWER = ("learning", "retention", "inflation_met", "inflation_new")
+_NEWER = ("learning", "retention", "moderation", "inflation_met", "inflation_new")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ class FilterSettings:
         variance_floor: the least variance.
         learning: what a response adds to the ability on each of its skills (lambda).
         retention: the share of that ability that it leaves before (rho), so that learning slows down with practice.
+        moderation: 1 where a response is compared with the chance of success given how uncertain its logit is; 0 where
+            with the chance at the logit's mean, as earlier releases do.
         inflation_met: how many times wider than the filter says the variance of a learner's logit on a skill is.
         inflation_new: likewise on a skill without responses.
     """
@@ -44,6 +46,7 @@ class FilterSettings:
     variance_floor: float = 0.01
     learning: float = 0.0
     retention: float = 1.0
+    moderation: float = 0.0
     inflation_met: float = 1.0
     inflation_new: float = 1.0
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.common.resource_kinds import ResourceKind
-from services.recommender.domain.learner.mastery import mastered as is_mastered
 from services.recommender.domain.learner.mastery import logit_variance, success_interval, success_probability
+from services.recommender.domain.learner.mastery import mastered as is_mastered
 from services.recommender.domain.learner.parameters import FilterSettings, TenantParameters
 from services.recommender.domain.learner.state import SKILL_RECORD, LearnerState
 from services.recommender.domain.learner.success_model import CatalogSuccessModel, SuccessModel

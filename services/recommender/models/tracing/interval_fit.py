@@ -28,12 +28,12 @@ Floats = NDArray[np.float64]
 # The learners of each fold are read up to this many responses, to bound the time.
 _RESPONSES_READ = 20_000
 # A block has from two responses, of which one alone says nothing of a variance, to this many: abilities move on.
-_BLOCK_MIN, _BLOCK_MAX = 2, 6
+_BLOCK_MIN, _BLOCK_MAX = 2, 20
 # For skills without responses, the skills of each learner are hidden in turn, a fifth at a time.
 _SKILL_FOLDS = 5
 _BOUNDS = (math.log(0.25), math.log(6.0))
 # Standard deviation of the logarithm of a factor before any data.
-_PRIOR_DEVIATION = 0.3
+_PRIOR_DEVIATION = 0.2
 _CURVATURE_STEP = 0.05
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
 
@@ -45,7 +45,7 @@ class Blocks(NamedTuple):
         first: where each block begins.
         response: the outcomes, block after block.
         mean: of the logit of each.
-        deviation: of the abilities of each block's learner.
+        deviation: of the logit of each, as far as it comes from the abilities of its learner.
         met: whether the learner had responses to the block's skills before.
     """
 
@@ -92,10 +92,10 @@ def inflation_of(forecasts: Sequence[Blocks]) -> float:
     response, mean, deviation = (
         np.concatenate([getattr(blocks, name) for blocks in forecasts]) for name in ("response", "mean", "deviation")
     )
-    of_response = np.repeat(deviation, np.diff(np.append(starts, before)))[:, None] * _NODES
+    of_abilities = deviation[:, None] * _NODES
 
     def loss(logarithm: float) -> float:
-        logits = mean[:, None] + math.exp(0.5 * logarithm) * of_response
+        logits = mean[:, None] + math.exp(0.5 * logarithm) * of_abilities
         log_likelihoods = response[:, None] * logits - np.logaddexp(0.0, logits)
         of_blocks = np.exp(np.add.reduceat(log_likelihoods, starts)) @ (_WEIGHTS / _WEIGHTS.sum())
         return float(-np.log(of_blocks).sum() + 0.5 * (logarithm / _PRIOR_DEVIATION) ** 2)
@@ -137,7 +137,7 @@ def _forecast(
 
     # A block's name is the pairs of learner and skill, in bytes.
     rows = np.flatnonzero(~seen & (counts > 0))
-    names = [pair[first:end].tobytes() for first, end in zip(table.skill_start[rows], table.skill_start[rows + 1])]
+    names = [pair[table.skill_start[row] : table.skill_start[row + 1]].tobytes() for row in rows.tolist()]
     _, block = np.unique(np.array(names, object), return_inverse=True)
     order = np.argsort(block, kind="stable")
     rows, block = rows[order], block[order]
@@ -155,19 +155,23 @@ def _forecast(
     slots = pair[entries]
     met = summed(responses_per_pair[slots] > 0)
     ability = summed(records["mean"][slots]) / many
-    variance = learners["variance"][table.learner[rows]] + summed(records["variance"][slots]) / many**2
+    # Abilities also move on by themselves, up to the variance of the prior.
+    of_skills = np.minimum(records["variance"][slots] + settings.skill_noise * place[of_row], settings.skill_variance)
+    variance = learners["variance"][table.learner[rows]] + summed(of_skills) / many**2
     kept_share = settings.retention**place
     taught = place if settings.retention == 1.0 else (1.0 - kept_share) / (1.0 - settings.retention)
     logit = settings.base + learners["mean"][table.learner[rows]] + kept_share * ability + settings.learning * taught
     logit -= items[table.item[rows], 0] + summed(skills[table.skill[entries], 0]) / many
+    # What is not known of an item differs from response to response: it moves chances towards one half.
+    scale = np.sqrt(1.0 + math.pi / 8.0 * items[table.item[rows], 1])
     usable = (place < _BLOCK_MAX) & (met == (0 if hidden else many))
     usable &= np.bincount(block)[block] >= _BLOCK_MIN
     first = np.flatnonzero(place[usable] == 0)
     return Blocks(
         first,
         table.response[rows][usable].astype(np.float64),
-        logit[usable],
-        np.sqrt(variance[usable][first]),
+        (logit / scale)[usable],
+        (np.sqrt(variance) / scale)[usable],
         met[usable][first] > 0,
     )
 
