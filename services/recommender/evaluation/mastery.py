@@ -250,6 +250,6 @@ _NOTES = (
     "True is the chance on a skill's average item, of mean difficulty and discrimination, after the last response.",
     f"{COVERAGE_MET}, {COVERAGE_NEW}: share of the 95 % intervals that hold it, of skills with and without responses.",
     f"{PRECISION}: share of the skills that count as mastered with a true chance above {DEFAULT_RULE.success}.",
-    f"{RECALL}: share that counts as mastered of those with such a chance and {DEFAULT_RULE.responses} responses or more.",
+    f"{RECALL}: share that counts as mastered of those with one and at least {DEFAULT_RULE.responses} answers.",
     f"Intervals are central 95 % of {DRAWS} bootstrap resamples of learners, and cover no other course.",
 )
