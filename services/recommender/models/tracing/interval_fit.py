@@ -1,4 +1,4 @@
-"""Fits how much wider or narrower than the filter says the uncertainty about abilities is.
+"""Fits how much wider than the filter says the uncertainty about abilities is.
 
 The filter's variances are right where responses follow its model. Where items differ in more than their difficulty,
 answers are guessed, or people learn at different speeds, they are not. So the variances that are served are multiplied
@@ -46,14 +46,12 @@ class Blocks(NamedTuple):
         response: the outcomes, block after block.
         mean: of the logit of each.
         deviation: of the logit of each, as far as it comes from the abilities of its learner.
-        met: whether the learner had responses to the block's skills before.
     """
 
     first: NDArray[np.int64]
     response: Floats
     mean: Floats
     deviation: Floats
-    met: NDArray[np.bool_]
 
 
 def fit_inflation(
@@ -80,7 +78,7 @@ def fit_inflation(
 def inflation_of(forecasts: Sequence[Blocks]) -> float:
     """The factor of the variance: the upper end of the one standard error around the one with the greatest posterior.
 
-    An interval that is too narrow misleads more than one that is as much too wide. 1 without blocks.
+    At least 1, and 1 without blocks: an interval that is too narrow misleads more than one that is as much too wide.
     """
     first, before = [], 0
     for blocks in forecasts:
@@ -105,7 +103,7 @@ def inflation_of(forecasts: Sequence[Blocks]) -> float:
     curvature = (below + above - 2.0 * found.fun) / _CURVATURE_STEP**2
     # At a bound, only the prior says how sure the factor is.
     error = 1.0 / math.sqrt(max(curvature, 1.0 / _PRIOR_DEVIATION**2))
-    return short(math.exp(found.x + error))
+    return max(short(math.exp(found.x + error)), 1.0)
 
 
 def _first_half(table: ResponseTable) -> NDArray[np.bool_]:
@@ -172,7 +170,6 @@ def _forecast(
         table.response[rows][usable].astype(np.float64),
         (logit / scale)[usable],
         (np.sqrt(variance) / scale)[usable],
-        met[usable][first] > 0,
     )
 
 

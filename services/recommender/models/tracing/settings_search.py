@@ -41,6 +41,8 @@ _BOUNDS = {
     "item_difficulty_variance": (0.05, 4.0),
     "skill_difficulty_variance": (0.05, 6.0),
 }
+# Where the search begins, and the most plausible constants: abilities hardly move by themselves unless data say so.
+_PLAUSIBLE = dataclasses.replace(UNFITTED, learner_noise=3e-4, skill_noise=5e-4)
 # What a response teaches at first, in logits, and the share of the ability that it takes away: where searches start.
 _LEARNING, _LOST = (0.02, 0.04, 0.08, 0.16, 0.32), (0.02, 0.05, 0.1)
 _LEARNING_BOUNDS, _LOST_BOUNDS = (-0.2, 1.0), (0.0, 0.5)
@@ -88,11 +90,11 @@ def search_settings(
 
     learner = np.concatenate([half.learner for half in halves[::-1]])
     share = evaluations / EVALUATIONS
-    kept = _descended(UNFITTED, loss, evaluations=int(share * _EVALUATIONS), step=0.7)
+    kept = _descended(_PLAUSIBLE, loss, evaluations=int(share * _EVALUATIONS), step=0.7)
     losses_of_kept = losses(kept)
     for lost in ((0.0,), _LOST):
-        # Constants found without a learning term explain learning by noise, so the defaults may be nearer.
-        start = min([*_with_learning(kept, lost), *_with_learning(UNFITTED, lost)], key=loss)
+        # Constants found without a learning term explain learning by noise, so those of the start may be nearer.
+        start = min([*_with_learning(kept, lost), *_with_learning(_PLAUSIBLE, lost)], key=loss)
         found = _descended(start, loss, evaluations=int(share * _EVALUATIONS_OF_LEARNING), step=0.5)
         losses_of_found = losses(found)
         gain, error = mean_and_error(learner, losses_of_kept - losses_of_found)
@@ -103,8 +105,8 @@ def search_settings(
 
 
 def implausibility(settings: FilterSettings, responses: int) -> float:
-    """Minus the log-density of the searched constants, per response: log-normal around the defaults, deviation e."""
-    ratios = (math.log(getattr(settings, name) / getattr(UNFITTED, name)) for name in _BOUNDS)
+    """Minus the log-density of the searched constants, per response: log-normal around plausible ones, deviation e."""
+    ratios = (math.log(getattr(settings, name) / getattr(_PLAUSIBLE, name)) for name in _BOUNDS)
     return 0.5 * sum(ratio * ratio for ratio in ratios) / max(responses, 1)
 
 
