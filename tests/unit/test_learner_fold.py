@@ -120,11 +120,11 @@ class ReferenceFilter:
         self.mean = f32(self.mean + v_u * g / d)
         self.variance = f32(max(v_u - v_u * v_u * h / d, s.variance_floor))
         for name, (mean, variance) in zip(observed.skills, abilities, strict=True):
-            mean = mean + share * variance * g / d
-            variance = max(variance - share * share * variance * variance * h / d, s.variance_floor)
+            moved = mean + share * variance * g / d
+            left = max(variance - share * share * variance * variance * h / d, s.variance_floor)
             self.skills[name] = (
-                f32(s.retention * mean + s.learning),
-                f32(max(s.retention * s.retention * variance, s.variance_floor)),
+                f32(s.retention * moved + s.learning),
+                f32(max(s.retention * s.retention * left, s.variance_floor)),
             )
         return m / math.sqrt(1.0 + math.pi / 8.0 * s2)
 

@@ -91,15 +91,17 @@ def search_settings(
     learner = np.concatenate([half.learner for half in halves[::-1]])
     share = evaluations / EVALUATIONS
     kept = _descended(_PLAUSIBLE, loss, evaluations=int(share * _EVALUATIONS), step=0.7)
-    losses_of_kept = losses(kept)
     for lost in ((0.0,), _LOST):
         # Constants found without a learning term explain learning by noise, so those of the start may be nearer.
         start = min([*_with_learning(kept, lost), *_with_learning(_PLAUSIBLE, lost)], key=loss)
         found = _descended(start, loss, evaluations=int(share * _EVALUATIONS_OF_LEARNING), step=0.5)
-        losses_of_found = losses(found)
+        # What is gained by the other constants alone is not gained by the term.
+        without = dataclasses.replace(found, learning=kept.learning, retention=kept.retention)
+        kept = min(kept, without, key=loss)
+        losses_of_kept, losses_of_found = losses(kept), losses(found)
         gain, error = mean_and_error(learner, losses_of_kept - losses_of_found)
         if gain > _ERRORS * error:
-            kept, losses_of_kept = found, losses_of_found
+            kept = found
     advance(evaluations, evaluations)
     return kept
 
