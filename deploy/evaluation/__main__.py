@@ -57,6 +57,7 @@ PROTOCOLS = (
     Protocol("ranking", "movielens-100k", "movielens-100k", ("--time-split",)),
     Protocol("tagging", "oatutor", "oatutor"),
     Protocol("closed-loop", "simulated", ""),
+    Protocol("mastery", "simulated", ""),
     Protocol("laws", "district", ""),
 )
 

@@ -40,7 +40,7 @@ _EXTRAS = {
 }
 
 # Commands whose results are the same on every processor of a kind.
-_REPRODUCIBLE = frozenset({"train", "tune", "tracing", "ranking", "tagging", "closed-loop"})
+_REPRODUCIBLE = frozenset({"train", "tune", "tracing", "ranking", "tagging", "closed-loop", "mastery"})
 
 
 class _Root(typer.core.TyperGroup):
@@ -257,6 +257,13 @@ EVALUATIONS = (
         _EVALUATE,
         ("closed-loop",),
         "Measure how much simulated learners learn when a policy decides what they work on next.",
+        _MODELS,
+    ),
+    _LaterCommand(
+        "mastery",
+        _EVALUATE,
+        ("mastery",),
+        "Measure intervals and mastery with simulated learners, whose true chances are known.",
         _MODELS,
     ),
     _LaterCommand(

@@ -1,4 +1,4 @@
-"""`cairn evaluate`: the models on public data (`tracing`, `ranking`) and with simulated learners (`closed-loop`)."""
+"""`cairn evaluate`: the models on data (`tracing`, `ranking`), and simulated learners (`closed-loop`, `mastery`)."""
 
 from __future__ import annotations
 
@@ -29,6 +29,14 @@ from services.recommender.evaluation.closed_loop.run import LEARNERS_MIN, RunSet
 from services.recommender.evaluation.instructions import instructions
 from services.recommender.evaluation.intervals import Estimate
 from services.recommender.evaluation.lists import RankingSplit
+from services.recommender.evaluation.mastery import (
+    COVERAGE_MET,
+    COVERAGE_NEW,
+    PRECISION,
+    RECALL,
+    MasteryRun,
+    evaluate_mastery,
+)
 from services.recommender.evaluation.ranking import evaluate_ranking
 from services.recommender.evaluation.report import as_html, measures_of
 from services.recommender.evaluation.results import Evaluation, as_json
@@ -208,6 +216,31 @@ def closed_loop(
     with _progress() as advance, threadpool_limits(1, user_api="blas"):
         evaluation = evaluate_closed_loop(settings, commit=commit_of_checkout(), advance=advance)
     _write(evaluation, json_file, html_file, shown=(SHARE, PER_HOUR, PER_FAILURE), also=SHARES)
+    _fail_unless_it_holds(evaluation)
+
+
+@app.command("mastery", epilog="Example: cairn evaluate mastery --seed 2 --json mastery.json")
+def mastery(
+    *,
+    learners: Annotated[
+        int, typer.Option(min=50, help="Simulated learners to fit on, and as many to judge, of each way of answering.")
+    ] = MasteryRun().learners,
+    responses: Annotated[int, typer.Option(min=20, help="Responses of each learner.")] = MasteryRun().responses,
+    seed: Annotated[int, typer.Option(min=0, help="Decides everything that is drawn.")] = 1,
+    json_file: JsonFile = None,
+    html_file: HtmlFile = None,
+) -> None:
+    """Measure how often intervals hold the true chance, and whether mastered means mastered.
+
+    Learners are simulated, because no log says what they really can do. They answer in five ways: as the model assumes;
+    to items that differ in discrimination; learning slowly, or quickly; and guessing. It needs neither data nor a
+    running service, and takes a minute of CPU time.
+    """
+    _check_folders(json_file, html_file)
+    run = MasteryRun(learners=learners, responses=responses, seed=seed)
+    with _progress() as advance:
+        evaluation = evaluate_mastery(run, commit=commit_of_checkout(), advance=advance)
+    _write(evaluation, json_file, html_file, shown=(COVERAGE_MET, COVERAGE_NEW, PRECISION, RECALL))
     _fail_unless_it_holds(evaluation)
 
 

@@ -54,8 +54,9 @@ def whereabouts_of(
     """
     catalog, difficulties = prepared.catalog, prepared.difficulties
 
-    def difficulty(skill: str) -> float:
-        return float(difficulties.skill_logits[catalog.slot_of_skill[skill]])
+    def difficulty(skill: str) -> tuple[float, float]:
+        slot = catalog.slot_of_skill[skill]
+        return float(difficulties.skill_logits[slot]), float(difficulties.skill_variances[slot])
 
     return Whereabouts(
         catalog=catalog,

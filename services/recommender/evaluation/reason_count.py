@@ -116,8 +116,9 @@ class ReasonCount:
             scores = scores_of_rows(models.scores[best], models.index_of_row, catalog, history, for_all=for_all)
             usual = self._usual
 
-        def difficulty(skill: str) -> float:
-            return float(difficulties.skill_logits[catalog.slot_of_skill[skill]])
+        def difficulty(skill: str) -> tuple[float, float]:
+            slot = catalog.slot_of_skill[skill]
+            return float(difficulties.skill_logits[slot]), float(difficulties.skill_variances[slot])
 
         return Facts(
             catalog=self._catalog,

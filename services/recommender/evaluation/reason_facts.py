@@ -231,7 +231,7 @@ def _sigmoid(logit: float) -> float:
 def learner_facts(
     state: LearnerState | None,
     settings: FilterSettings,
-    difficulty: Callable[[str], float],
+    difficulty: Callable[[str], tuple[float, float]],
     catalog: CatalogFacts,
 ) -> LearnerFacts:
     """A learner's state as facts.
@@ -239,7 +239,7 @@ def learner_facts(
     Args:
         state: the state; None for a new learner.
         settings: the filter's constants.
-        difficulty: of a skill's average item, on the logit scale.
+        difficulty: of a skill's average item, on the logit scale, and the variance of the skill's difficulty.
         catalog: says which skills are the same.
     """
     ability, variance = (0.0, settings.learner_variance) if state is None else (state.mean, state.variance)
@@ -259,8 +259,14 @@ def learner_facts(
             facts = catalog.skill(skill)
             each = [own(name) for name in (skill, *(() if facts is None else facts.same))]
             record = _together([one for one in each if one], settings.skill_variance)
-            mean = settings.base + ability + record.get("mean", 0.0) - difficulty(skill)
-            remembered[skill] = known_skill(mean, variance + record.get("variance", settings.skill_variance), record)
+            of_average_item, of_skill = difficulty(skill)
+            mean = settings.base + ability + record.get("mean", 0.0) - of_average_item
+            of_abilities = variance + record.get("variance", settings.skill_variance)
+            met = record.get("attempts", 0) > 0
+            of_logit = (
+                settings.inflation_met * of_abilities if met else settings.inflation_new * of_abilities + of_skill
+            )
+            remembered[skill] = known_skill(mean, of_logit, record)
         return remembered[skill]
 
     def answered(skill: str) -> int:

@@ -202,7 +202,7 @@ def _described_model(model: ModelArrays | None) -> DescribedModel | None:
 def describe(models: TenantModels) -> DescribedTenant:
     """The manifest's entry for a tenant's models."""
     return DescribedTenant(
-        settings=dataclasses.asdict(models.parameters.settings),
+        settings=models.parameters.settings.stored(),
         collaborative=_described_model(models.collaborative),
         collaborative_absent=models.collaborative_absent,
         counts=dict(models.counts),

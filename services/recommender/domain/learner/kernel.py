@@ -7,7 +7,9 @@ difficulty delta, v_i and skill difficulty sigma_k, v_sk, for a response y to K 
     m = b0 + mu_u - delta + 1/K sum (mu_uk - sigma_k),  s2 = v_u + v_i + v_b + 1/K^2 sum (v_uk + v_sk)
     g = y - sigmoid(m),  h = sigmoid(m) (1 - sigmoid(m)),  D = 1 + h s2
     mu += a v g / D,  v -= a^2 v^2 h / D, at least the floor, with a = 1 for the learner and 1/K for each skill
+    mu_uk <- rho mu_uk + lambda,  v_uk <- max(rho^2 v_uk, floor)
 
+The last line is what a response teaches: without a learning term, lambda = 0 and rho = 1, it changes no bit.
 v_b is 0 unless the base is being fitted. Fitting moves difficulties too, with a = -1 for the item, -1/K for each skill
 and 1 for the base.
 
@@ -54,7 +56,8 @@ GAUSSIAN_RECORD = np.dtype([("mean", "<f8"), ("variance", "<f8")])
 
 # Columns of the settings array.
 BASE, LEARNER_VARIANCE, SKILL_VARIANCE, LEARNER_NOISE, SKILL_NOISE, VARIANCE_FLOOR = range(6)
-SETTINGS_COLUMNS = 6
+LEARNING, RETENTION, MODERATION = range(6, 9)
+SETTINGS_COLUMNS = 9
 
 # A row of a structured array, whose fields mypy does not know.
 Record = Any
@@ -149,7 +152,7 @@ def step(
     item: tuple[float, float],
     skill_difficulty: NDArray[np.float64],
 ) -> tuple[float, float, Innovation]:
-    """Move a learner's abilities by one response.
+    """Move a learner's abilities by one response, and by what it teaches.
 
     Args:
         learner: mean and variance; written.
@@ -180,15 +183,20 @@ def step(
     logit = base[0] + float(learner.mean) - item[0] + share * logit_of_skills
     logit_variance = learner_variance + item[1] + share * share * variance_of_skills + base[1]
 
-    expected = sigmoid(logit)
-    information = expected * (1.0 - expected)
-    innovation = Innovation(response - expected, information, 1.0 + information * logit_variance)
-    floor = constants[VARIANCE_FLOOR]
+    moderation = constants[MODERATION]
+    scale = math.sqrt(1.0 + moderation * (math.pi / 8.0) * logit_variance)
+    expected = sigmoid(logit / scale)
+    information = expected * (1.0 - expected) / scale
+    damping = (1.0 - moderation) * (1.0 + information * logit_variance) + moderation * scale
+    innovation = Innovation(response - expected, information, damping)
+    floor, retention = constants[VARIANCE_FLOOR], constants[RETENTION]
     learner.mean, learner.variance = _moved(float(learner.mean), learner_variance, 1.0, innovation, floor)
     for entry in range(first, end):
         skill = skills[base_slot + event_skills[entry].slot]
         variance = min(float(skill.variance) + constants[SKILL_NOISE], constants[SKILL_VARIANCE])
-        skill.mean, skill.variance = _moved(float(skill.mean), variance, share, innovation, floor)
+        mean, variance = _moved(float(skill.mean), variance, share, innovation, floor)
+        skill.mean = retention * mean + constants[LEARNING]
+        skill.variance = max(retention * retention * variance, floor)
     return logit, logit_variance, innovation
 
 

@@ -92,4 +92,7 @@ def settings_row(constants: FilterSettings) -> list[float]:
         constants.learner_noise,
         constants.skill_noise,
         constants.variance_floor,
+        constants.learning,
+        constants.retention,
+        constants.moderation,
     ]

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.common.resource_kinds import ResourceKind
+from services.recommender.domain.learner.mastery import logit_variance, success_interval, success_probability
 from services.recommender.domain.learner.mastery import mastered as is_mastered
-from services.recommender.domain.learner.mastery import success_interval, success_probability
 from services.recommender.domain.learner.parameters import FilterSettings, TenantParameters
 from services.recommender.domain.learner.state import SKILL_RECORD, LearnerState
 from services.recommender.domain.learner.success_model import CatalogSuccessModel, SuccessModel
@@ -40,6 +40,7 @@ class Difficulties:
     Attributes:
         settings: the filter's constants.
         skill_logits: sigma_k + mean difficulty of the skill's items, S.
+        skill_variances: v_sk, S.
         resource_means: delta_r + (1/K) sum_k sigma_k over the K skills it measures, N.
         resource_variances: v_r + (1/K^2) sum_k v_sk, N.
         practised: whether responses say if it fits: a practice or an assessment, N.
@@ -49,6 +50,7 @@ class Difficulties:
 
     settings: FilterSettings
     skill_logits: FloatColumn
+    skill_variances: FloatColumn
     resource_means: FloatColumn
     resource_variances: FloatColumn
     practised: BoolColumn
@@ -66,6 +68,7 @@ class SkillEstimates:
         means: mu_uk.
         variances: v_uk.
         logits: logit of success on the skill's average item, b0 + mu_u + mu_uk - sigma_k - its items' mean difficulty.
+        logit_variances: how uncertain they are; see `mastery.logit_variance`.
         responses: n_k.
         successes: their sum.
         probabilities: p_k.
@@ -84,6 +87,7 @@ class SkillEstimates:
     means: FloatColumn
     variances: FloatColumn
     logits: FloatColumn
+    logit_variances: FloatColumn
     responses: IntColumn
     successes: FloatColumn
     probabilities: FloatColumn
@@ -98,7 +102,7 @@ class SkillEstimates:
 
     def intervals(self, slots: IntColumn) -> tuple[FloatColumn, FloatColumn]:
         """Ends of the central 95 % interval of p_k, for some skills."""
-        return success_interval(self.logits[slots], self.learner_variance + self.variances[slots])
+        return success_interval(self.logits[slots], self.logit_variances[slots])
 
 
 @dataclass(frozen=True)
@@ -150,6 +154,7 @@ def difficulties_of(catalog: CatalogColumns, parameters: TenantParameters) -> Di
     return Difficulties(
         settings=settings,
         skill_logits=skill_means + skill_item_means,
+        skill_variances=skill_variances,
         resource_means=item_means + over_measured(shares * skill_means[slots]),
         resource_variances=item_variances + over_measured(shares**2 * skill_variances[slots]),
         practised=np.isin(catalog.kinds, PRACTISED_KINDS),
@@ -203,7 +208,9 @@ def estimate_skills(
         settings.skill_variance,
         as_of_s,
     )
-    probabilities, mastered = success_probability(logits, unknown), is_mastered(logits, unknown, responses)
+    logit_variances = logit_variance(unknown, difficulties.skill_variances, responses, settings)
+    probabilities = success_probability(logits, logit_variances)
+    mastered = is_mastered(logits, logit_variances, responses)
     needs, reviews, ready, unknowns, urgencies = _judged(
         catalog, settings, thresholds, probabilities, mastered, unknown, successes, days_since, responses
     )
@@ -213,6 +220,7 @@ def estimate_skills(
         means=means,
         variances=variances,
         logits=logits,
+        logit_variances=logit_variances,
         responses=responses,
         successes=successes,
         probabilities=probabilities,

@@ -12,7 +12,7 @@ from scipy.optimize import minimize_scalar
 from services.recommender.application.training.train import Advance
 from services.recommender.domain.learner.item_pairs import NO_PAIRS
 from services.recommender.domain.learner.parameters import FilterSettings
-from services.recommender.domain.training.metrics import log_loss, log_losses
+from services.recommender.domain.training.metrics import log_loss, log_losses, mean_and_error
 from services.recommender.domain.training.responses import NONE, ResponseTable
 from services.recommender.models.tracing.difficulty_fit import fit_difficulties, item_folds, predict
 from services.recommender.models.tracing.pair_fit import fit_item_pairs
@@ -137,10 +137,5 @@ def _best_share(pair: Pair, response: NDArray[np.float32], most: float) -> float
 
 def _certainty(learner: NDArray[np.int32], gains: Floats) -> float:
     """1 - (error / gain)^2 of the mean over responses, which depend on each other within a learner; not below 0."""
-    _, numbers = np.unique(learner, return_inverse=True)
-    deviations = np.bincount(numbers, weights=gains - gains.mean())
-    learners, gain = len(deviations), float(gains.mean())
-    if learners < 2 or gain <= 0.0:
-        return 0.0
-    error_squared = learners / (learners - 1) * float(np.sum(deviations**2)) / len(gains) ** 2
-    return max(1.0 - error_squared / gain**2, 0.0)
+    gain, error = mean_and_error(learner, gains)
+    return max(1.0 - (error / gain) ** 2, 0.0) if gain > 0.0 else 0.0
