@@ -5,13 +5,14 @@ difficulty delta, v_i and skill difficulty sigma_k, v_sk, for a response y to K 
 
     v_u <- min(v_u + q_u, v_u0),  v_uk <- min(v_uk + q_k, v_k0)
     m = b0 + mu_u - delta + 1/K sum (mu_uk - sigma_k),  s2 = v_u + v_i + v_b + 1/K^2 sum (v_uk + v_sk)
-    g = y - sigmoid(m),  h = sigmoid(m) (1 - sigmoid(m)),  D = 1 + h s2
+    D = sqrt(1 + pi s2 / 8),  p = sigmoid(m / D),  g = y - p,  h = p (1 - p) / D
     mu += a v g / D,  v -= a^2 v^2 h / D, at least the floor, with a = 1 for the learner and 1/K for each skill
     mu_uk <- rho mu_uk + lambda,  v_uk <- max(rho^2 v_uk, floor)
 
-The last line is what a response teaches: without a learning term, lambda = 0 and rho = 1, it changes no bit.
-v_b is 0 unless the base is being fitted. Fitting moves difficulties too, with a = -1 for the item, -1/K for each skill
-and 1 for the base.
+The last line is what a response teaches: without a learning term, lambda = 0 and rho = 1, it changes no bit. Where
+moderation is 0, as in parameters of earlier releases, p = sigmoid(m), h = p (1 - p) and D = 1 + h s2. v_b is 0 unless
+the base is being fitted. Fitting moves difficulties too, with a = -1 for the item, -1/K for each skill and 1 for the
+base.
 
 Everything is computed in float64 in a fixed order. Each component is rounded to its stored precision after each event,
 because the arrays that hold it have that precision. So batching does not affect the result. Only operations that IEEE
@@ -72,7 +73,7 @@ class Innovation(NamedTuple):
     Attributes:
         surprise: g, the response minus its expectation.
         information: h, the derivative of the expectation with respect to the logit.
-        damping: D = 1 + h s2.
+        damping: D.
     """
 
     surprise: float
