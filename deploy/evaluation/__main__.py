@@ -42,6 +42,9 @@ class Protocol(NamedTuple):
         if self.family == "laws":
             # The district is no part of what ships, so `cairn` does not know it.
             return [sys.executable, "-m", "deploy.evaluation.laws"]
+        if self.family == "prerequisites":
+            # Nor is the crosswalk from the log's skills to standards.
+            return [sys.executable, "-m", "deploy.evaluation.prerequisites", "--data", str(data / self.folder)]
         given = ["--data", str(data / self.folder), "--protocol", self.name] if self.folder else []
         return [*_CAIRN, "evaluate", self.family, *given, *self.options]
 
@@ -55,6 +58,7 @@ PROTOCOLS = (
     Protocol("ranking", "movielens-100k", "movielens-100k"),
     Protocol("ranking", "movielens-100k", "movielens-100k", ("--time-split",)),
     Protocol("tagging", "oatutor", "oatutor"),
+    Protocol("prerequisites", "assistments2009-ccss", "assistments2009"),
     Protocol("closed-loop", "simulated", ""),
     Protocol("laws", "district", ""),
 )

@@ -26,6 +26,7 @@ other. Skills that are taught together, or tried on the same day, can have good 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -144,16 +145,15 @@ class Findings:
     Attributes:
         edges: those of the catalog.
         proposals: edges that it lacks, the surest first.
-        others: how many pairs that are no edges could be judged, in one order or both.
-        others_shown: how many of these the catalog's edges would call supported.
+        others: of pairs in one order that no edges connect, how many would have each verdict; those that enough
+            learners met in that order.
         rejected: how many proposals are left out because somebody rejected them.
         not_in_catalog: skills of the responses that the catalog lacks, which therefore get no proposals.
     """
 
     edges: tuple[Evidence, ...]
     proposals: tuple[Evidence, ...]
-    others: int
-    others_shown: int
+    others: Mapping[Verdict, int]
     rejected: int
     not_in_catalog: tuple[str, ...]
 
@@ -256,12 +256,11 @@ def judge(
         if first and second and first != second and not _connected(first, second, prerequisites):
             open_rows.append((row, (first, second)))
     tests = _Tests(pairs, [row for row, _ in open_rows], rate)
-    proposals, refused = _proposed([edge for _, edge in open_rows], tests, rejected)
+    proposals, refused = _proposed([edge for _, edge in open_rows], tests, prerequisites, rejected)
     return Findings(
         edges=tuple(_judged(pairs, edges, prerequisites, names, rate)),
         proposals=proposals,
-        others=int(tests.measured.sum()),
-        others_shown=int(tests.supported.sum()),
+        others=Counter(tests.verdict(place, indirect=False)[0] for place in np.flatnonzero(tests.measured).tolist()),
         rejected=refused,
         not_in_catalog=tuple(skill for skill in pairs.skills if skill not in owners),
     )
@@ -293,13 +292,15 @@ def _judged(
         yield Evidence(*edge, Verdict.CANNOT_TELL, reason if all(called) else Reason.NO_RESPONSES)
 
 
-def _proposed(edges: Sequence[Edge], tests: _Tests, rejected: Collection[Edge]) -> tuple[tuple[Evidence, ...], int]:
+def _proposed(
+    edges: Sequence[Edge], tests: _Tests, prerequisites: Mapping[str, Sequence[str]], rejected: Collection[Edge]
+) -> tuple[tuple[Evidence, ...], int]:
     """Edges to propose, the surest first, and how many are left out because they were rejected.
 
-    None closes a cycle with those before it, and none is left that others lead to: those show through them.
+    None closes a cycle, and none is left that others and the catalog's lead to: those show through them.
     """
     found = np.flatnonzero(tests.supported & tests.forward)
-    requires: dict[str, list[str]] = {}
+    requires = {skill: list(needs) for skill, needs in prerequisites.items()}
     kept: dict[Edge, int] = {}
     refused = 0
     for place in found[np.argsort(-tests.z[found], kind="stable")].tolist():
@@ -307,11 +308,10 @@ def _proposed(edges: Sequence[Edge], tests: _Tests, rejected: Collection[Edge]) 
         if edge in rejected:
             refused += 1
         elif edge not in kept and not _leads(second, first, requires):
-            requires.setdefault(second, []).append(first)
+            requires[second].append(first)
             kept[edge] = place
-    return tuple(
-        tests.evidence(edge, place) for edge, place in kept.items() if not _leads(*edge, requires, directly=False)
-    ), refused
+    direct = {edge: place for edge, place in kept.items() if not _leads(*edge, requires, directly=False)}
+    return tuple(tests.evidence(edge, place) for edge, place in direct.items()), refused
 
 
 def _named(pairs: SkillPairs) -> Iterator[Edge]:
