@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from services.recommender.domain.training.prerequisites import SkillPairs
 from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
 
 # Two chains that meet, and skills that build on nothing.
@@ -48,3 +49,26 @@ def taken(learners: int, *, seed: int, course: Mapping[str, Sequence[str]] = COU
                 if known.issuperset(course[skill]) and rng.random() < 0.1:
                     known.add(skill)
     return builder.build()
+
+
+def pairs_of(pairs: Mapping[str, Sequence[float]], learners_of: str = "") -> SkillPairs:
+    """What responses say about pairs of skills of one letter.
+
+    Args:
+        pairs: by their two letters: learners, slope, its error, and who knows both, the first, the second, and neither.
+        learners_of: further skills that have responses.
+    """
+    skills = sorted({letter for pair in pairs for letter in pair} | set(learners_of))
+    columns = [np.array(column) for column in zip(*pairs.values(), strict=True)] or [np.zeros(0)] * 7
+    learners, slope, error, *counts = columns
+    first, second = ([skills.index(pair[end]) for pair in pairs] for end in (0, 1))
+    return SkillPairs(
+        tuple(skills),
+        dict.fromkeys(skills, 400),
+        np.array(first, np.int64),
+        np.array(second, np.int64),
+        learners.astype(np.int64),
+        slope,
+        error,
+        *(count.astype(np.int64) for count in counts),
+    )

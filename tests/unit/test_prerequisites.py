@@ -5,10 +5,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from services.recommender.domain.training.prerequisites import Reason, SkillPairs, Verdict, judge
+from services.recommender.domain.training.prerequisites import Reason, Verdict, judge
 from services.recommender.domain.training.responses import ResponseTableBuilder
 from services.recommender.models.tracing.skill_pairs import fit_skill_pairs
-from tests.courses import COURSE, taken
+from tests.courses import COURSE, pairs_of, taken
 
 # Of a pair: learners, slope, its standard error, learners who know both, the first only, the second only, neither.
 SURE = (400, 0.5, 0.05, 100, 60, 5, 100)
@@ -20,26 +20,8 @@ FEW = (29, 0.5, 0.05, 100, 60, 5, 100)
 NO_SLOPE = (400, np.nan, np.nan, 100, 60, 5, 100)
 
 
-def said(pairs, learners_of=()):
-    """What responses say about pairs, by their two letters."""
-    skills = sorted({letter for pair in pairs for letter in pair} | set(learners_of))
-    columns = [np.array(column) for column in zip(*pairs.values(), strict=True)] or [np.zeros(0)] * 7
-    learners, slope, error, *counts = columns
-    first, second = ([skills.index(pair[end]) for pair in pairs] for end in (0, 1))
-    return SkillPairs(
-        tuple(skills),
-        dict.fromkeys(skills, 400),
-        np.array(first, np.int64),
-        np.array(second, np.int64),
-        learners.astype(np.int64),
-        slope,
-        error,
-        *(count.astype(np.int64) for count in counts),
-    )
-
-
 def verdict_on(evidence, requires=None, **others):
-    found = judge(said({"ab": evidence, **others}), requires or {"a": (), "b": ("a",)})
+    found = judge(pairs_of({"ab": evidence, **others}), requires or {"a": (), "b": ("a",)})
     return next((edge.verdict, edge.reason) for edge in found.edges if (edge.prerequisite, edge.skill) == ("a", "b"))
 
 
@@ -65,14 +47,14 @@ def test_what_hardly_shows_is_no_contradiction_where_other_edges_lead_to_the_ski
 
 
 def test_an_edge_tells_its_effect_its_interval_and_its_counts():
-    (edge,) = judge(said({"ab": SURE}), {"a": (), "b": ("a",)}).edges
+    (edge,) = judge(pairs_of({"ab": SURE}), {"a": (), "b": ("a",)}).edges
     # Student's t with 397 degrees of freedom: 1.9660.
     assert (edge.slope, edge.low, edge.high) == pytest.approx((0.5, 0.5 - 1.966 * 0.05, 0.5 + 1.966 * 0.05), abs=1e-4)
     assert (edge.learners, edge.both, edge.prerequisite_only, edge.skill_only, edge.neither) == (400, 100, 60, 5, 100)
 
 
 def test_an_edge_without_responses_is_told_from_one_with_too_few():
-    found = judge(said({"ab": SURE}, "x"), {"a": (), "b": (), "x": ("a", "y"), "y": ()})
+    found = judge(pairs_of({"ab": SURE}, "x"), {"a": (), "b": (), "x": ("a", "y"), "y": ()})
     assert [(edge.prerequisite, edge.verdict, edge.reason) for edge in found.edges] == [
         ("a", Verdict.CANNOT_TELL, Reason.TOO_FEW),
         ("y", Verdict.CANNOT_TELL, Reason.NO_RESPONSES),
@@ -83,17 +65,17 @@ def test_an_edge_without_responses_is_told_from_one_with_too_few():
 def test_a_skill_is_judged_by_its_names_in_the_responses_and_the_pair_that_most_learners_met():
     more = (500, 0.5, 0.05, 1, 60, 5, 1)
     names = {"A": ("A", "a", "c"), "B": ("B", "b")}
-    (edge,) = judge(said({"ab": NONE, "cb": more}), {"A": (), "B": ("A",)}, names).edges
+    (edge,) = judge(pairs_of({"ab": NONE, "cb": more}), {"A": (), "B": ("A",)}, names).edges
     assert (edge.in_log, edge.verdict) == (("c", "b"), Verdict.SUPPORTED)
 
 
 def test_two_skills_with_one_name_cannot_be_told_apart():
-    (edge,) = judge(said({"ab": SURE}), {"A": (), "B": ("A",)}, {"A": ("a",), "B": ("a",)}).edges
+    (edge,) = judge(pairs_of({"ab": SURE}), {"A": (), "B": ("A",)}, {"A": ("a",), "B": ("a",)}).edges
     assert edge.reason is Reason.ONE_SKILL
 
 
 def proposed(pairs, requires, **options):
-    return [(edge.prerequisite, edge.skill) for edge in judge(said(pairs), requires, **options).proposals]
+    return [(edge.prerequisite, edge.skill) for edge in judge(pairs_of(pairs), requires, **options).proposals]
 
 
 UNRELATED = {"a": (), "b": (), "c": ()}
@@ -123,17 +105,17 @@ def test_proposals_close_no_cycle():
 
 
 def test_a_rejected_edge_is_not_proposed_but_counted():
-    found = judge(said({"ab": SURE, "ac": SURE}), UNRELATED, rejected={("a", "b")})
+    found = judge(pairs_of({"ab": SURE, "ac": SURE}), UNRELATED, rejected={("a", "b")})
     assert ([edge.skill for edge in found.proposals], found.rejected) == (["c"], 1)
 
 
 def test_skills_that_the_catalog_lacks_are_named_and_get_no_proposals():
-    found = judge(said({"ab": SURE}), {"a": ()})
+    found = judge(pairs_of({"ab": SURE}), {"a": ()})
     assert (found.proposals, found.not_in_catalog) == ((), ("b",))
 
 
 def test_pairs_that_no_edges_connect_are_counted_by_verdict():
-    found = judge(said({"ab": SURE, "ac": NONE, "bc": SURE, "ca": FEW}), UNRELATED | {"c": ("b",)})
+    found = judge(pairs_of({"ab": SURE, "ac": NONE, "bc": SURE, "ca": FEW}), UNRELATED | {"c": ("b",)})
     assert found.others == {Verdict.SUPPORTED: 1, Verdict.CONTRADICTED: 1}
 
 

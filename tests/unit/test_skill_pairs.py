@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from services.recommender.domain.learner.parameters import FilterSettings
+from services.recommender.domain.training.prerequisites import Verdict, judge
 from services.recommender.domain.training.responses import ResponseTableBuilder
 from services.recommender.models.tracing import skill_pairs as measured
 from services.recommender.models.tracing.difficulty_fit import fit_difficulties
@@ -176,3 +177,4 @@ def test_hardly_any_responses_have_no_pairs(responses):
     table = builder.build()
     pairs = skill_pairs(table, fit_difficulties(table, SETTINGS))
     assert (len(pairs.first), pairs.skills) == (0, ())
+    assert judge(pairs, {"a": (), "b": ("a",)}).count(Verdict.CANNOT_TELL) == 0

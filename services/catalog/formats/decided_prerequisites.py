@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.catalog.formats.jsonl import FileUnreadableError, LineProblem
-from services.common.tables import DamagedRow, FileUnusableError, open_table
+from services.common.tables import Cell, DamagedRow, FileUnusableError, open_table
 
 _COLUMNS = ("prerequisite", "skill", "decision")
 _DECISIONS = {"yes": True, "no": False}
@@ -44,7 +44,8 @@ def read_decided_prerequisites(path: Path) -> DecidedPrerequisites:
     Raises:
         FileUnreadableError: when it cannot be read, or lacks a column.
     """
-    found = DecidedPrerequisites([], 0, [])
+    decisions: list[DecidedPrerequisite] = []
+    problems: list[LineProblem] = []
     undecided = 0
     try:
         table = open_table(path)
@@ -54,19 +55,24 @@ def read_decided_prerequisites(path: Path) -> DecidedPrerequisites:
                 f"{path} has no column {missing[0]!r}; it needs {', '.join(_COLUMNS)}: start from a table that "
                 "cairn catalog prerequisites --out wrote"
             )
-        for row in table.rows([names.index(name) for name in _COLUMNS]):
+        places = [names.index(name) for name in _COLUMNS]
+        for row in table.rows(places):
             if isinstance(row, DamagedRow):
-                found.problems.append(LineProblem(row.line, "", row.reason))
+                problems.append(LineProblem(row.line, "", row.reason))
                 continue
-            prerequisite, skill, decision = ("" if cell is None else str(cell).strip() for cell in row.cells)
+            prerequisite, skill, decision = (_text(row.cells[place]) for place in places)
             if not decision:
                 undecided += 1
             elif decision.casefold() not in _DECISIONS:
                 reason = f"{decision!r} is no decision: write yes or no, or nothing to leave it open"
-                found.problems.append(LineProblem(row.line, "decision", reason))
+                problems.append(LineProblem(row.line, "decision", reason))
             else:
                 wanted = _DECISIONS[decision.casefold()]
-                found.decisions.append(DecidedPrerequisite(prerequisite, skill, wanted, row.line))
+                decisions.append(DecidedPrerequisite(prerequisite, skill, wanted, row.line))
     except FileUnusableError as error:
         raise FileUnreadableError(str(error)) from error
-    return DecidedPrerequisites(found.decisions, undecided, found.problems)
+    return DecidedPrerequisites(decisions, undecided, problems)
+
+
+def _text(cell: Cell) -> str:
+    return "" if cell is None else str(cell).strip()

@@ -107,7 +107,7 @@ def skill_pairs(table: ResponseTable, difficulties: Difficulties) -> SkillPairs:
         for chosen in _known_and_unknown(table, difficulties, learners[learner], records, skill, counted)
     )
     both, first_only, second_only, neither = (
-        np.asarray((one.T @ other)[first, second]).ravel() for one in (known, unknown) for other in (known, unknown)
+        (one.T @ other).toarray()[first, second] for one in (known, unknown) for other in (known, unknown)
     )
     return SkillPairs(
         skills=tuple(table.skills[each] for each in judged.tolist()),
