@@ -131,17 +131,17 @@ class Catalog:
         return CatalogTags(0, 0, {}, {"t": [CatalogSkill("x"), CatalogSkill("y", prerequisites=("x",))]})
 
 
-def answered(number, skill):
-    return LoggedEvent(
-        "t", "ada", AssessmentEvent(number.to_bytes(8, "big"), 1.0, 0, skill, "", (skill,), Grain.ITEM, "", b"abc")
-    )
+def answered(number, item, grain=Grain.ITEM):
+    event = AssessmentEvent(number.to_bytes(8, "big"), 1.0, 0, item, "quiz", ("x",), grain, "", b"abc")
+    return LoggedEvent("t", "ada", event)
 
 
 async def test_responses_and_skills_of_a_tenant_are_read():
     shown = []
-    log = Log([answered(1, "x"), answered(2, "y"), answered(2, "y")])
+    # Evidence is the first of three: the second is the same again, the third the score of its activity.
+    log = Log([answered(1, "y"), answered(1, "y"), answered(2, "", Grain.ACTIVITY)])
     table, skills = await logged_responses(log, Catalog(), "t", lambda done, total: shown.append((done, total)))
-    assert (len(table), [skill.skill_id for skill in skills]) == (2, ["x", "y"])
+    assert (len(table), [skill.skill_id for skill in skills]) == (1, ["x", "y"])
     assert shown[-1] == (3, 3)
     with pytest.raises(TenantWithoutEventsError, match="no responses of the tenant u; it has those of t"):
         await logged_responses(log, Catalog(), "u", lambda *_: None)

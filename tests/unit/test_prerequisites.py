@@ -17,6 +17,7 @@ VAGUE = (400, 0.3, 0.30, 100, 60, 5, 100)
 BACKWARD = (400, 0.5, 0.05, 100, 5, 60, 100)
 SYMMETRIC = (400, 0.5, 0.05, 100, 40, 40, 100)
 FEW = (29, 0.5, 0.05, 100, 60, 5, 100)
+SLIGHT = (400, 0.05, 0.01, 100, 60, 5, 100)
 NO_SLOPE = (400, np.nan, np.nan, 100, 60, 5, 100)
 
 
@@ -31,6 +32,7 @@ def verdict_on(evidence, requires=None, **others):
         (SURE, Verdict.SUPPORTED, Reason.SHOWS),
         (SYMMETRIC, Verdict.SUPPORTED, Reason.SHOWS),
         (NONE, Verdict.CONTRADICTED, Reason.HARDLY_SHOWS),
+        (SLIGHT, Verdict.CONTRADICTED, Reason.HARDLY_SHOWS),
         (BACKWARD, Verdict.CONTRADICTED, Reason.REVERSED),
         (VAGUE, Verdict.CANNOT_TELL, Reason.UNSURE),
         (FEW, Verdict.CANNOT_TELL, Reason.TOO_FEW),
@@ -39,6 +41,14 @@ def verdict_on(evidence, requires=None, **others):
 )
 def test_an_edge_is_supported_contradicted_or_neither(evidence, verdict, reason):
     assert verdict_on(evidence) == (verdict, reason)
+
+
+@pytest.mark.parametrize(("alone", "told"), [(7, False), (8, True)])
+def test_eight_learners_who_know_one_skill_alone_and_none_the_other_tell_the_direction(alone, told):
+    """If one is twice as frequent as the other, all of eight are of it with (2/3)^8 = .039, all of seven with .059."""
+    first_alone, second_alone = (400, 0.5, 0.05, 9, alone, 0, 9), (400, 0.5, 0.05, 9, 0, alone, 9)
+    assert bool(proposed({"ab": first_alone}, UNRELATED)) is told
+    assert (verdict_on(second_alone)[1] is Reason.REVERSED) is told
 
 
 def test_what_hardly_shows_is_no_contradiction_where_other_edges_lead_to_the_skill():
@@ -81,7 +91,7 @@ def proposed(pairs, requires, **options):
 UNRELATED = {"a": (), "b": (), "c": ()}
 
 
-@pytest.mark.parametrize("evidence", [NONE, VAGUE, BACKWARD, SYMMETRIC, FEW, NO_SLOPE])
+@pytest.mark.parametrize("evidence", [NONE, SLIGHT, VAGUE, BACKWARD, SYMMETRIC, FEW, NO_SLOPE])
 def test_nothing_is_proposed_without_effect_and_direction(evidence):
     assert proposed({"ab": evidence}, UNRELATED) == []
 
@@ -112,6 +122,11 @@ def test_a_rejected_edge_is_not_proposed_but_counted():
 def test_skills_that_the_catalog_lacks_are_named_and_get_no_proposals():
     found = judge(pairs_of({"ab": SURE}), {"a": ()})
     assert (found.proposals, found.not_in_catalog) == ((), ("b",))
+
+
+def test_a_proposal_names_the_skill_whose_id_the_responses_have():
+    names = {"A": ("A", "a", "b"), "b": ("b",)}
+    assert proposed({"ab": SURE}, {"A": (), "b": ()}, names=names) == [("A", "b")]
 
 
 def test_pairs_that_no_edges_connect_are_counted_by_verdict():
