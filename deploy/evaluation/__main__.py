@@ -58,9 +58,9 @@ PROTOCOLS = (
     Protocol("ranking", "movielens-100k", "movielens-100k"),
     Protocol("ranking", "movielens-100k", "movielens-100k", ("--time-split",)),
     Protocol("tagging", "oatutor", "oatutor"),
-    Protocol("prerequisites", "assistments2009-ccss", "assistments2009"),
     Protocol("closed-loop", "simulated", ""),
     Protocol("laws", "district", ""),
+    Protocol("prerequisites", "assistments2009-ccss", "assistments2009"),
 )
 
 app = typer.Typer(rich_markup_mode="markdown", pretty_exceptions_enable=False)

@@ -44,7 +44,7 @@ def test_the_crosswalk_is_about_the_skills_of_the_log():
     ends = {code for _, code in crosswalk()}
     skills, found = edges()
     assert (len(skills), len(found)) == (480, 757)
-    # The number in docs/evaluation.md and docs/science.md.
+    # The number in docs/prerequisites.md and docs/science.md.
     assert sum(needed in ends and skill in ends for needed, skill in found) == 74
 
 
