@@ -40,7 +40,7 @@ _EXTRAS = {
 }
 
 # Commands whose results are the same on every processor of a kind.
-_REPRODUCIBLE = frozenset({"train", "tune", "tracing", "ranking", "tagging", "closed-loop", "prerequisites"})
+_REPRODUCIBLE = frozenset({"train", "tune", "tracing", "ranking", "tagging", "closed-loop"})
 
 
 class _Root(typer.core.TyperGroup):
