@@ -42,6 +42,9 @@ class Protocol(NamedTuple):
         if self.family == "laws":
             # The district is no part of what ships, so `cairn` does not know it.
             return [sys.executable, "-m", "deploy.evaluation.laws"]
+        if self.family == "prerequisites":
+            # Nor is the crosswalk from the log's skills to standards.
+            return [sys.executable, "-m", "deploy.evaluation.prerequisites", "--data", str(data / self.folder)]
         given = ["--data", str(data / self.folder), "--protocol", self.name] if self.folder else []
         return [*_CAIRN, "evaluate", self.family, *given, *self.options]
 
@@ -59,6 +62,7 @@ PROTOCOLS = (
     Protocol("closed-loop", "simulated", ""),
     Protocol("mastery", "simulated", ""),
     Protocol("laws", "district", ""),
+    Protocol("prerequisites", "assistments2009-ccss", "assistments2009"),
 )
 
 app = typer.Typer(rich_markup_mode="markdown", pretty_exceptions_enable=False)

@@ -148,7 +148,7 @@ _ANSWERS = "Answers out"
 _MODELS = "Models and derived state"
 _OPERATING = "Operating"
 
-# It reads the log of events, which the recommender does, and is about the catalog.
+# They read the log of events, which the recommender does, and are about the catalog.
 _UNRESOLVED = _LaterCommand(
     "unresolved",
     "services.recommender.cli.unresolved",
@@ -157,9 +157,24 @@ _UNRESOLVED = _LaterCommand(
     None,
 )
 
+_PREREQUISITES = _LaterCommand(
+    "prerequisites",
+    "services.recommender.cli.prerequisites",
+    (),
+    "Show which of the catalog's prerequisites learners' responses support and contradict, and propose others.",
+    None,
+)
+
 COMMANDS = (
     _LaterCommand("ingest", _INGEST, (), "Load events from files.", _DATA),
-    _LaterCommand("catalog", _CATALOG, (), "Manage skills, resources and rules.", _DATA, with_commands=(_UNRESOLVED,)),
+    _LaterCommand(
+        "catalog",
+        _CATALOG,
+        (),
+        "Manage skills, resources and rules.",
+        _DATA,
+        with_commands=(_UNRESOLVED, _PREREQUISITES),
+    ),
     _LaterCommand(
         "recommend",
         _LEARNERS,
