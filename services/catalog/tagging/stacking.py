@@ -1,7 +1,8 @@
-"""One confidence from all scores: logistic regression over each score's best candidates, then calibration.
+"""One confidence from all scores: logistic regression and boosted trees over each score's best candidates, then calibration.
 
-The regression uses the features and the products of the scores: how informative a near neighbour is depends on the
-other scores, and on the number of examples of the skill.
+How informative a near neighbour is depends on the other scores, and on the number of examples of the skill. The
+regression therefore uses the products of the scores, too. Trees find more of this where there are many examples, the
+regression errs less where there are few: the mean of the two logits is at least about as good as the better one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from sklearn.model_selection import GroupKFold
 from threadpoolctl import threadpool_limits
 
 from services.catalog.tagging.scores import THREADS, WAYS, ScoreBlock
+from services.catalog.tagging.trees import Trees
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -30,8 +32,9 @@ _OVERALL_WAYS = tuple(map(WAYS.index, ("ridge", "nearest by words", "context", "
 # The context has no margin and no rank. Where all resources share one context, the skill of the one that is left out is
 # one resource short, and margin and rank would give it away.
 _COMPARED = len(WAYS) - 1
+_EXAMPLES = 3 * _COMPARED + 1
 # Feature columns that are multiplied: the scores, and the number of examples of the skill.
-_MULTIPLIED = [*range(0, 3 * _COMPARED, 3), 3 * _COMPARED, 3 * _COMPARED + 1]
+_MULTIPLIED = [*range(0, 3 * _COMPARED, 3), 3 * _COMPARED, _EXAMPLES]
 # For the same reason no feature is magnified: scores, shares and logarithms of counts that hardly differ say little.
 _SPREAD_MIN = 0.05
 _REGULARISATION = 0.1
@@ -51,6 +54,11 @@ class Candidates:
     texts: Integers
     skills: Integers
     features: NDArray[np.float32]
+
+    @property
+    def with_examples(self) -> NDArray[np.bool_]:
+        """Whether each pair's skill has examples, apart from the text's own group."""
+        return np.asarray(self.features[:, _EXAMPLES] > 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,23 +83,35 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
+class Model:
+    """The mean of a logistic regression and of boosted trees."""
+
+    weights: Weights
+    trees: Trees
+
+    def sums(self, features: NDArray[np.float32]) -> Floats:
+        """The logit of each pair."""
+        return (self.weights.sums(features) + self.trees.total(features)) / 2
+
+
+@dataclass(frozen=True, slots=True)
 class Stacker:
     """Turns the features of a pair into a confidence.
 
     Attributes:
-        weights: the logistic regression.
+        model: gives each pair a logit.
         knots: logits, increasing, of the calibration curve.
         confidences: at the knots, not decreasing; linear in between.
     """
 
-    weights: Weights
+    model: Model
     knots: Floats
     confidences: Floats
 
     def sums(self, features: NDArray[np.float32]) -> Floats:
         """The logit of each pair, which orders the skills of a text; the lowest where its text has no score above 0."""
         supported = (features[:, : 3 * _COMPARED : 3] > 0).any(axis=1)
-        return np.where(supported, self.weights.sums(features), self.knots[0])
+        return np.where(supported, self.model.sums(features), self.knots[0])
 
     def confidence(self, sums: Floats) -> Floats:
         """The calibrated probability that the resource carries the skill, above 0 and below 1."""
@@ -116,28 +136,31 @@ def candidates_of(blocks: Iterable[ScoreBlock]) -> Candidates:
 def fit_stacker(
     candidates: Candidates, targets: scipy.sparse.csr_matrix, groups: Integers, seed: int
 ) -> tuple[Stacker, Floats, Floats]:
-    """Fit the regression on all pairs, and the calibration on logits of held-out folds.
+    """Fit the regression and the trees on all pairs, and the calibration on logits of held-out folds.
 
     Args:
         candidates: from leave-group-out scores.
         targets: (texts, skills), 1 where the resource carries the skill.
         groups: of each text; a group is never split between folds.
-        seed: of the folds.
+        seed: of the folds and of the trees' samples.
 
     Returns:
         The stacker, and the held-out logit and confidence of each pair.
     """
+    from services.catalog.tagging.growing import grow_trees  # noqa: PLC0415 - a service does not have LightGBM.
+
     right = carried(candidates, targets)
     held_out = np.empty(len(right))
     folds = GroupKFold(min(FOLDS, len(np.unique(groups))), shuffle=True, random_state=seed)
     splits = list(folds.split(right, groups=groups[candidates.texts]))
 
-    def fitted_on(pairs: Integers) -> Weights:
-        return _fit_weights(candidates.features[pairs], right[pairs])
+    def fitted_on(pairs: Integers) -> Model:
+        features, labels = candidates.features[pairs], right[pairs]
+        return Model(_fit_weights(features, labels), grow_trees(features, labels, seed))
 
     # One thread for each fit: with so few columns, more would mostly wait for each other.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(THREADS) as threads:
-        *of_folds, weights = threads.map(fitted_on, [*(shown for shown, _ in splits), np.arange(len(right))])
+        *of_folds, model = threads.map(fitted_on, [*(shown for shown, _ in splits), np.arange(len(right))])
     for (_, other), of_fold in zip(splits, of_folds, strict=True):
         held_out[other] = of_fold.sums(candidates.features[other])
     calibration = IsotonicRegression(out_of_bounds="clip").fit(held_out, right)
@@ -145,7 +168,7 @@ def fit_stacker(
     doubt = 1 / (targets.shape[0] + 2)
     confidences = np.clip(calibration.y_thresholds_, doubt, 1 - doubt)
     knots = np.asarray(calibration.X_thresholds_, dtype=np.float64)
-    stacker = Stacker(weights, knots, confidences)
+    stacker = Stacker(model, knots, confidences)
     return stacker, held_out, stacker.confidence(held_out)
 
 

@@ -10,7 +10,7 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,12 @@ from services.catalog.tagging.contexts import ContextShares
 from services.catalog.tagging.manifest import MANIFEST, TaggerUnusableError
 from services.catalog.tagging.precision import PrecisionCurve, PrecisionLevel
 from services.catalog.tagging.scores import Scorer
-from services.catalog.tagging.stacking import Stacker, Weights
+from services.catalog.tagging.stacking import Model, Stacker, Weights
 from services.catalog.tagging.tagger import ModelCard, SkillTagger
+from services.catalog.tagging.trees import Trees
 from services.catalog.tagging.vectors import TextVectors, Vectors, Vocabulary
 
-FORMAT = "cairn-skill-tagger/2"
+FORMAT = "cairn-skill-tagger/3"
 _ARRAYS = "arrays.npz"
 _NAMES = "names.json"
 _MATRICES = ("example_words", "example_pieces", "statement_words", "statement_pieces", "targets", "context_counts")
@@ -86,10 +87,11 @@ def _arrays_of(tagger: SkillTagger) -> bytes:
         "piece_weights": pieces.weights,
         "weights": scorer.weights,
         "context_sizes": scorer.contexts.sizes,
-        "middle": stacker.weights.middle,
-        "spread": stacker.weights.spread,
-        "coefficients": stacker.weights.coefficients,
-        "intercept": np.asarray(stacker.weights.intercept),
+        "middle": stacker.model.weights.middle,
+        "spread": stacker.model.weights.spread,
+        "coefficients": stacker.model.weights.coefficients,
+        "intercept": np.asarray(stacker.model.weights.intercept),
+        **{f"trees.{one.name}": getattr(stacker.model.trees, one.name) for one in fields(Trees)},
         "knots": stacker.knots,
         "confidences": stacker.confidences,
     }
@@ -139,7 +141,8 @@ def _tagger_of(names: Mapping[str, list[str]], arrays: Mapping[str, NDArray[Any]
         ContextShares(tuple(names["contexts"]), context_counts, arrays["context_sizes"]),
     )
     weights = Weights(arrays["middle"], arrays["spread"], arrays["coefficients"], float(arrays["intercept"]))
-    stacker = Stacker(weights, arrays["knots"], arrays["confidences"])
+    trees = Trees(*(arrays[f"trees.{one.name}"] for one in fields(Trees)))
+    stacker = Stacker(Model(weights, trees), arrays["knots"], arrays["confidences"])
     return SkillTagger(names["skills"], vectors, scorer, stacker, card)
 
 
