@@ -15,8 +15,8 @@ from services.catalog.tagging.examples import (
     NotEnoughExamplesError,
     Statement,
     example_of,
-    statement_of,
     statements_for,
+    statements_of,
 )
 from services.catalog.tagging.manifest import MANIFEST, TaggerUnusableError
 from services.catalog.tagging.near_duplicates import near_duplicate_groups
@@ -205,7 +205,7 @@ class TestStacking:
         vectors, rows = TextVectors.fit([example.text for example in examples])
         statements = vectors.transform(skills)
         _, blocks = fit_scorer(rows, statements, targets, np.arange(len(examples)), [""] * len(examples))
-        candidates = candidates_of(blocks)
+        candidates = candidates_of(blocks, np.ones(len(skills), bool))
         candidates.features[:] = rng.normal(size=candidates.features.shape)
         _, held_out, _ = fit_stacker(candidates, targets, np.arange(len(examples)), seed=0)
         right = np.asarray(targets[candidates.texts, candidates.skills]).ravel() > 0
@@ -325,8 +325,13 @@ class TestExamples:
         )
 
     def test_a_skill_without_words_is_known_by_its_id(self):
-        assert statement_of(Skill("add_fractions")).text == "add fractions"
-        assert statement_of(Skill("x", code="3.NF.1", statement="Halves.")).text == "3.NF.1 Halves."
+        standard = Skill("x", "ccss", code="3.NF.1", statement="Halves.", parent="y", equivalents=("z",))
+        cluster = Skill("y", "ccss", statement="Fractions as numbers.", parent="not in the catalog")
+        assert statements_of([Skill("add_fractions"), standard, cluster]) == [
+            Statement("add_fractions", "add fractions"),
+            Statement("x", "3.NF.1 Halves. Fractions as numbers.", "ccss", ("z",)),
+            Statement("y", "Fractions as numbers.", "ccss"),
+        ]
         found = statements_for([Example("r", "", ("b_c",))], [Statement("a", "first")])
         assert found == [Statement("a", "first"), Statement("b_c", "b c")]
 

@@ -3,8 +3,8 @@
 Two formats are known, each plain or gzip-compressed, with one JSON object on each line:
 
 - `resources.jsonl`: `id`, `skills` (ids, or objects with `skill`) and `text`, or `title` and `description`; `context`,
-  if present, is the course or collection of the resource. An optional `skills.jsonl` in the same folder has `id` and
-  `statement`.
+  if present, is the course or collection of the resource. An optional `skills.jsonl` in the same folder has `id`,
+  `statement` and, where known, `code`, `parent`, `framework` and `equivalents`, as in a catalog.
 - `problems.jsonl`: problems of OATutor's content, with `title`, `body`, `steps`, `lesson`, `courseName` and `skills`.
 """
 
@@ -17,7 +17,8 @@ from typing import Any
 
 import orjson
 
-from services.catalog.tagging.examples import Example, Statement, in_words
+from services.catalog.domain.model import Skill
+from services.catalog.tagging.examples import Example, Statement, statements_of
 from services.common.repeated_keys import repeated_key
 
 _RESOURCES = "resources.jsonl"
@@ -42,7 +43,7 @@ def read_examples(folder: Path, *, with_context: bool) -> tuple[list[Example], l
     if file := _found(folder, _RESOURCES):
         examples = list(_examples(file, _resource, with_context=with_context))
         skills = _found(folder, _SKILLS)
-        return examples, [_statement(place, record) for place, record in _records(skills)] if skills else []
+        return examples, statements_of([_skill(place, record) for place, record in _records(skills)] if skills else [])
     if file := _found(folder, _PROBLEMS):
         return list(_examples(file, _problem, with_context=with_context)), []
     raise DataUnusableError(
@@ -105,11 +106,16 @@ def _skills(values: Iterable[Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(value["skill"] if isinstance(value, dict) else value) for value in values))
 
 
-def _statement(place: str, record: Mapping[str, Any]) -> Statement:
+def _skill(place: str, record: Mapping[str, Any]) -> Skill:
     if "id" not in record:
         raise DataUnusableError(f"{place} has no id")
-    identifier = str(record["id"])
-    return Statement(identifier, in_words(str(record.get("statement") or identifier)))
+    equivalents = record.get("equivalents") or ()
+    if isinstance(equivalents, str):
+        raise DataUnusableError(f"{place}: equivalents is {equivalents!r}; write a list of names")
+    framework, code, statement, parent = (
+        str(record.get(name) or "") for name in ("framework", "code", "statement", "parent")
+    )
+    return Skill(str(record["id"]), framework, code, statement, parent=parent, equivalents=tuple(map(str, equivalents)))
 
 
 def _joined(parts: Iterable[Any]) -> str:

@@ -52,8 +52,8 @@ _ABOUT_TAGS = (
 )
 _ABOUT_APPLYING = (
     f"auto_apply: tags from the confidence on at which held-out precision in the other folds was at least "
-    f"{APPLY_PRECISION} with 95 % confidence; coverage is the share of resources that get one, precision the share of "
-    "such tags that are right in the hidden fold."
+    f"{APPLY_PRECISION} with 95 % confidence, apart for skills with and without examples; coverage is the share of "
+    "resources that get one, precision the share of such tags that are right in the hidden fold."
 )
 # The baselines, each of which is one of the scores.
 _BASELINES = {"nearest neighbour": WAYS.index("nearest by words"), "ridge": WAYS.index("ridge")}
@@ -166,7 +166,8 @@ def evaluate(
     )
 
 
-# What is counted for each resource, so that every metric is a ratio of sums.
+# What is counted for each resource, so that every metric is a ratio of sums. The served tagger's counts continue with
+# its applied tags of skills without examples, those of them that are right, and its calibration bins.
 _COUNTED = ("right", "given", "carried", "first_right", "recall_at_5", "applied", "applied_right", "covered", "one")
 
 
@@ -175,18 +176,20 @@ class _Fold:
 
     def __init__(self, tagger: SkillTagger, held_out: HeldOut, hidden: Sequence[Example]) -> None:
         self._held_out = held_out
-        self._hidden = tagger.assess(hidden)
+        self._hidden, _ = tagger.assess(hidden)
+        applied_from = tagger.applied_from(APPLY_PRECISION)
+        self._applied_from = np.array([applied_from.get(skill, np.inf) for skill in tagger.skills])
         self._targets = targets_of(hidden, tagger.skills)
 
     def tallies(self) -> dict[str, Floats]:
         """(resources, counted) by model; the served one also has calibration bins of its first suggestions."""
-        tallies = {SERVED: self._tally(self._held_out.assessment, self._hidden, binned=True)}
+        tallies = {SERVED: self._tally(self._held_out.assessment, self._hidden, served=True)}
         for name, way in _BASELINES.items():
             tallies[name] = self._tally(_by_way(self._held_out.assessment, way), _by_way(self._hidden, way))
         tallies["majority"] = self._majority()
         return tallies
 
-    def _tally(self, shown: Assessment, hidden: Assessment, *, binned: bool = False) -> Floats:
+    def _tally(self, shown: Assessment, hidden: Assessment, *, served: bool = False) -> Floats:
         curve = precision_curve(
             shown.confidences,
             carried(shown.candidates, self._held_out.targets),
@@ -199,7 +202,11 @@ class _Fold:
         right = carried(hidden.candidates, self._targets)
         first = ranks(texts, hidden.sums) == 0
         given = hidden.confidences >= curve.best_f1().confidence
-        applied = hidden.confidences >= (supported.confidence if supported else np.inf)
+        if served:
+            applied = hidden.confidences >= self._applied_from[hidden.candidates.skills]
+        else:
+            applied = hidden.confidences >= (supported.confidence if supported else np.inf)
+        without = applied & ~hidden.candidates.with_examples
         size = self._targets.shape[0]
 
         def per_resource(pairs: NDArray[np.bool_]) -> Floats:
@@ -216,7 +223,8 @@ class _Fold:
             (per_resource(applied) > 0).astype(np.float64),
             np.ones(size),
         ]
-        if binned:
+        if served:
+            columns += [per_resource(without), per_resource(without & right)]
             # Every text has candidates, so it has a first suggestion.
             columns += _bins(hidden.confidences[first], right[first])
         return np.stack(columns, axis=1)
@@ -276,7 +284,10 @@ def _measures(sums: Floats) -> dict[str, Floats]:
     }
     if (of["applied"] > 0).all():
         measures["auto_apply_precision"] = of["applied_right"] / of["applied"]
-    if bins := sums[:, len(_COUNTED) :].T.tolist():
+    if sums.shape[1] > len(_COUNTED):
+        without, without_right, *bins = sums[:, len(_COUNTED) :].T
+        if (without > 0).all():
+            measures["auto_apply_precision_without_examples"] = without_right / without
         measures["ece"] = np.abs(np.asarray(bins)).sum(axis=0) / of["one"]
     return measures
 
