@@ -44,6 +44,7 @@ APPLY_PRECISION = 0.9
 # How often `evaluate` reports progress.
 STAGES = 1 + FOLDS * (FIT_STAGES + 1)
 _DRAWS = 1_000
+BOOTSTRAP = f"Intervals: {_DRAWS:,} bootstrap samples of groups of near-duplicates, central 95 %."
 _BINS = 15
 _CENTRAL_95 = (2.5, 97.5)
 _ABOUT_TAGS = (
@@ -150,7 +151,7 @@ def evaluate(
         for name, tally in outcome.tallies().items():
             tallies.setdefault(name, np.zeros((len(tagged), tally.shape[1])))[hidden] = tally
     skills = len(described)
-    models, differences = _estimates(tallies, groups, seed)
+    models, differences = estimates(tallies, groups, seed, _measures)
     return TaggingEvaluation(
         protocol=protocol,
         data=f"{len(tagged):,} tagged resources in {groups.max() + 1:,} groups of near-duplicates, {skills:,} skills",
@@ -160,7 +161,7 @@ def evaluate(
         notes=(
             _ABOUT_TAGS,
             _ABOUT_APPLYING,
-            f"Intervals: {_DRAWS:,} bootstrap samples of groups of near-duplicates, central 95 %.",
+            BOOTSTRAP,
         ),
         seeds={"folds": seed, "bootstrap": seed},
     )
@@ -256,18 +257,33 @@ def _bins(confidences: Floats, right: NDArray[np.bool_]) -> list[Floats]:
     ]
 
 
-def _estimates(
-    tallies: Mapping[str, Floats], groups: NDArray[np.int64], seed: int
+def estimates(
+    tallies: Mapping[str, Floats],
+    groups: NDArray[np.int64],
+    seed: int,
+    measures_of: Callable[[Floats], dict[str, Floats]],
 ) -> tuple[dict[str, dict[str, Estimate]], dict[str, dict[str, Estimate]]]:
+    """Measures by model, and the served tagger's minus each other model's, with intervals over groups.
+
+    Args:
+        tallies: (resources, counted) by model; one of them is `cairn`.
+        groups: of each resource; a group is drawn as a whole.
+        seed: of the samples.
+        measures_of: measures of sums of counts: (samples, counted).
+    """
     count = int(groups.max()) + 1
     members = scipy.sparse.csr_matrix((np.ones(len(groups)), (groups, np.arange(len(groups)))))
     rng = np.random.default_rng(seed)
     # The first row has every group once, for the metric itself.
     draws = np.vstack([np.ones(count), rng.multinomial(count, np.full(count, 1 / count), size=_DRAWS)])
-    values = {name: _measures(draws @ (members @ tally)) for name, tally in tallies.items()}
+    values = {name: measures_of(draws @ (members @ tally)) for name, tally in tallies.items()}
     models = {name: {measure: _estimate(drawn) for measure, drawn in of.items()} for name, of in values.items()}
     differences = {
-        name: {measure: _estimate(values[SERVED][measure] - drawn) for measure, drawn in of.items()}
+        name: {
+            measure: _estimate(values[SERVED][measure] - drawn)
+            for measure, drawn in of.items()
+            if measure in values[SERVED]
+        }
         for name, of in values.items()
         if name != SERVED
     }

@@ -42,7 +42,7 @@ class ScoreBlock:
     Attributes:
         start: index of the first text.
         values: (ways, texts, skills), float32, the ways in the order of `WAYS`.
-        counts: (texts, skills), number of tagged resources with the skill; 0 where all of them were left out.
+        counts: (texts, skills), number of tagged resources with the skill among those the scores are computed from.
     """
 
     start: int
@@ -129,9 +129,8 @@ def fit_scorer(
         values[4:6] = _similarities(block, statements)
         values[6:8] = _within(statements, block)
         values[8] = left_out_shares.rows(rows)
-        # All examples count, unless they are all of the own group: one less would give away the skill of the example.
-        others = by_skill.counts > left_out_counts[groups[rows]].toarray()
-        return ScoreBlock(start, values, np.asarray(others * by_skill.counts, dtype=np.float32))
+        counts = by_skill.counts - left_out_counts[groups[rows]].toarray()
+        return ScoreBlock(start, values, np.asarray(counts, dtype=np.float32))
 
     with ThreadPoolExecutor(THREADS) as threads:
         blocks = list(threads.map(scored_without_ridge, range(0, size, _BLOCK_ROWS)))

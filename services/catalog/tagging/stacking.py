@@ -38,6 +38,8 @@ _EXAMPLES = 3 * _COMPARED + 1
 _MULTIPLIED = [*range(0, 3 * _COMPARED, 3), 3 * _COMPARED, _EXAMPLES]
 # For the same reason no feature is magnified: scores, shares and logarithms of counts that hardly differ say little.
 _SPREAD_MIN = 0.05
+# More examples count as this many. A left-out example has taken one from its own skill's, which trees would find.
+_EXAMPLES_MAX = 16
 _REGULARISATION = 0.1
 _ITERATIONS_MAX = 500
 
@@ -243,7 +245,7 @@ def _candidates_of_block(block: ScoreBlock, columns: Integers) -> Candidates:
         features += [value, value - np.where(value >= best[text], second[text], best[text])]
         features.append(1 / (1 + ranks(text, value)))
     features.append(scores[_COMPARED][text, skill])
-    features.append(np.log1p(counts[text, skill]))
+    features.append(np.log1p(np.minimum(counts[text, skill], _EXAMPLES_MAX)))
     features += [scores[way].max(axis=1)[text] for way in _OVERALL_WAYS]
     supported = np.any(scores[:_COMPARED, text, skill] > 0, axis=0)
     return Candidates(text + block.start, columns[skill], np.stack(features, axis=1).astype(np.float32), supported)

@@ -27,6 +27,8 @@ from services.catalog.tagging.stacking import (
     two_best,
 )
 
+WAYS_COMPARED = ("statement by words", "statement by pieces")
+_FEATURES_PER_WAY = 5
 _STATEMENT_WAYS = slice(WAYS.index("statement by words"), WAYS.index("statement within by pieces") + 1)
 
 
@@ -58,6 +60,11 @@ def fit_statement_ranker(
         candidates, targets, groups, seed, lambda features, right: fit_weights(features, right, products=False)
     )
     return stacker
+
+
+def scores_of(candidates: Candidates, way: str) -> NDArray[np.float32]:
+    """The score of each pair by one way."""
+    return candidates.features[:, _FEATURES_PER_WAY * WAYS[_STATEMENT_WAYS].index(way)]
 
 
 def _of_block(block: ScoreBlock, columns: Integers) -> Candidates:

@@ -233,14 +233,17 @@ def fit_tagger(
     skills = [statement.skill for statement in described]
     targets = targets_of(kept, skills)
     progress("vocabulary")
-    vectors, example_vectors = TextVectors.fit([example.text for example in kept])
+    frameworks = [statement.framework for statement in described]
+    known = _known(frameworks, targets)
+    # No example has the words that only a new framework uses.
+    new_texts = [statement.text for statement, is_known in zip(described, known, strict=True) if not is_known]
+    vectors, text_vectors = TextVectors.fit([*(example.text for example in kept), *new_texts])
+    example_vectors = text_vectors.rows(0, len(kept))
     statement_vectors = vectors.transform([statement.text for statement in described])
     progress("scores, each example's group left out")
     contexts = [example.context for example in kept]
     scorer, blocks = fit_scorer(example_vectors, statement_vectors, targets, groups, contexts)
     progress("confidences on held-out folds")
-    frameworks = [statement.framework for statement in described]
-    known = _known(frameworks, targets)
     candidates = candidates_of(blocks, known)
     stacker, sums, confidences = fit_stacker(candidates, targets, groups, seed)
     held_out = HeldOut(Assessment(candidates, sums, confidences), targets, groups)
