@@ -30,31 +30,34 @@ _FAMILY = "tagging"
 app = typer.Typer(rich_markup_mode="markdown", add_completion=False)
 
 
+_Data = Annotated[
+    Path,
+    typer.Option(
+        help="Folder with resources.jsonl, problems.jsonl or coherence.json, plain or gzip.",
+        exists=True,
+        file_okay=False,
+    ),
+]
+_ProtocolName = Annotated[str, typer.Option(help="tagged, tagged-text or new-framework, or the name of a data set.")]
+_LearnedFrom = Annotated[
+    Path | None,
+    typer.Option(
+        help="For new-framework: folder with resources of another framework to learn from.",
+        exists=True,
+        file_okay=False,
+        show_default=False,
+    ),
+]
+
+
 @app.command(
     "tagging", epilog="Example: cairn evaluate tagging --data data/oatutor --protocol tagged --json tagging.json"
 )
 def tagging(
     *,
-    data: Annotated[
-        Path,
-        typer.Option(
-            help="Folder with resources.jsonl, problems.jsonl or coherence.json, plain or gzip.",
-            exists=True,
-            file_okay=False,
-        ),
-    ],
-    protocol: Annotated[
-        str, typer.Option(help="tagged, tagged-text or new-framework, or the name of a data set.")
-    ] = "tagged",
-    learned_from: Annotated[
-        Path | None,
-        typer.Option(
-            help="For new-framework: folder with resources of another framework to learn from.",
-            exists=True,
-            file_okay=False,
-            show_default=False,
-        ),
-    ] = None,
+    data: _Data,
+    protocol: _ProtocolName = "tagged",
+    learned_from: _LearnedFrom = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the figures to this file.", show_default=False)
     ] = None,

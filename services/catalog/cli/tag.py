@@ -84,10 +84,9 @@ def tag(
     """Suggest skills for resources that have none, learned from those that have.
 
     Shows the most confident suggestions first, each with its confidence. With `--apply-above 0.9`, tags are written
-    from the confidence at which at least 90 % of the tags of held-out resources were right (with 95 % confidence);
-    when no confidence reaches that, nothing is written. This is judged apart for each framework, and for its skills
-    with and without examples, so a framework that no resource is tagged in gets suggestions only. Written tags have the
-    origin `suggested` and their confidence, and the tagger never learns from them until a person has reviewed them.
+    from the confidence at which at least 90 % of the tags of held-out resources were right (with 95 % confidence), if
+    any, judged apart for each framework and for its skills with and without examples. Written tags have the origin
+    `suggested` and their confidence, and the tagger never learns from them until a person has reviewed them.
 
     A service whose CAIRN_CATALOG_TAGGERS has the `--model` folder, under the tenant's name, loads it within seconds. It
     then serves SuggestTags, and a queue of reviews by traffic times uncertainty. `--refit` learns from the answers.
@@ -121,8 +120,8 @@ def tag(
         if apply_above is None:
             return
         console.print(_about_applying(tagger.card, apply_above), soft_wrap=True)
-        records = [found.tagged(proposal, confidences) for proposal in proposals if proposal.above(confidences)]
-        count = sum(len(proposal.above(confidences)) for proposal in proposals)
+        records = [found.tagged(one, confidences) for one in proposals if one.above(confidences)]
+        count = sum(len(one.above(confidences)) for one in proposals)
         if records and not dry_run:
             send(stub, metadata, records, timeout_s)
         verb = "would be written" if dry_run else "written"

@@ -7,7 +7,7 @@ fold is a new framework to a tagger that learns from the resources of the others
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -104,18 +104,8 @@ def evaluate_new_framework(
     tallies: dict[str, list[Floats]] = {}
     rows: list[int] = []
     for fold, trial in enumerate(trials):
-        tagger, _ = fit_tagger(trial.examples, trial.statements, seed=seed, progress=partial(progress, fold))
-        progress(fold, "the new framework")
-        hidden = [tagged[row] for row in trial.hidden]
-        _, assessment = tagger.assess(hidden)
-        if assessment is None:
-            raise NotEnoughExamplesError("no skill is new to the tagger: the data to learn from has them all")
-        targets = targets_of(hidden, [skill if skill in trial.skills else "" for skill in tagger.skills])
-        applied_from = tagger.applied_from(APPLY_PRECISION)
-        limits = np.array([applied_from.get(skill, np.inf) for skill in tagger.skills])
-        tallies.setdefault(SERVED, []).append(_tally(assessment, targets, limits))
-        for way in WAYS_COMPARED:
-            tallies.setdefault(way, []).append(_tally(_by_way(assessment, way), targets, limits))
+        for name, tally in _run(trial, tagged, seed, partial(progress, fold)).items():
+            tallies.setdefault(name, []).append(tally)
         rows += trial.hidden
     models, differences = estimates(
         {name: np.concatenate(parts) for name, parts in tallies.items()}, groups[rows], seed, _measures
@@ -131,6 +121,21 @@ def evaluate_new_framework(
         notes=_NOTES,
         seeds={"folds": seed, "bootstrap": seed},
     )
+
+
+def _run(trial: _Trial, tagged: list[Example], seed: int, progress: Callable[[str], None]) -> dict[str, Floats]:
+    """What is counted for each hidden resource, by model."""
+    tagger, _ = fit_tagger(trial.examples, trial.statements, seed=seed, progress=progress)
+    progress("the new framework")
+    hidden = [tagged[row] for row in trial.hidden]
+    _, assessment = tagger.assess(hidden)
+    if assessment is None:
+        raise NotEnoughExamplesError("no skill is new to the tagger: the data to learn from has them all")
+    targets = targets_of(hidden, [skill if skill in trial.skills else "" for skill in tagger.skills])
+    applied_from = tagger.applied_from(APPLY_PRECISION)
+    limits = np.array([applied_from.get(skill, np.inf) for skill in tagger.skills])
+    of_ways = {way: _tally(_by_way(assessment, way), targets, limits) for way in WAYS_COMPARED}
+    return {SERVED: _tally(assessment, targets, limits)} | of_ways
 
 
 def _of_another(tagged: list[Example], described: list[Statement], learned_from: Material) -> Iterator[_Trial]:
