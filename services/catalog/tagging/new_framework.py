@@ -125,9 +125,11 @@ def evaluate_new_framework(
 
 def _run(trial: _Trial, tagged: list[Example], seed: int, progress: Callable[[str], None]) -> dict[str, Floats]:
     """What is counted for each hidden resource, by model."""
-    tagger, _ = fit_tagger(trial.examples, trial.statements, seed=seed, progress=progress)
-    progress("the new framework")
     hidden = [tagged[row] for row in trial.hidden]
+    # The tagger knows the words of the resources that wait for tags, as in a catalog.
+    waiting = [replace(example, skills=()) for example in hidden]
+    tagger, _ = fit_tagger([*trial.examples, *waiting], trial.statements, seed=seed, progress=progress)
+    progress("the new framework")
     _, assessment = tagger.assess(hidden)
     if assessment is None:
         raise NotEnoughExamplesError("no skill is new to the tagger: the data to learn from has them all")

@@ -206,7 +206,7 @@ def fit_tagger(
     """Fit a tagger.
 
     Args:
-        examples: tagged resources; those without skills are ignored.
+        examples: tagged resources; of those without skills only the words are used, where a framework has no examples.
         statements: statements of skills. The default is the skill's id; skills without examples can be suggested, too.
             Skills that are the same share their examples.
         seed: of the folds, and of the sample of examples when there are too many. Fitting is deterministic.
@@ -235,9 +235,12 @@ def fit_tagger(
     progress("vocabulary")
     frameworks = [statement.framework for statement in described]
     known = _known(frameworks, targets)
-    # No example has the words that only a new framework uses.
-    new_texts = [statement.text for statement, is_known in zip(described, known, strict=True) if not is_known]
-    vectors, text_vectors = TextVectors.fit([*(example.text for example in kept), *new_texts])
+    texts = [example.text for example in kept]
+    if not known.all():
+        # The examples may lack the words of a new framework and of the resources that wait for it.
+        texts += [statement.text for statement, is_known in zip(described, known, strict=True) if not is_known]
+        texts += [example.text for example in examples if not example.skills][: len(kept)]
+    vectors, text_vectors = TextVectors.fit(texts)
     example_vectors = text_vectors.rows(0, len(kept))
     statement_vectors = vectors.transform([statement.text for statement in described])
     progress("scores, each example's group left out")
