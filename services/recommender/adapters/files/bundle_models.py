@@ -17,6 +17,7 @@ from services.recommender.adapters.files.bundle_manifest import (
     MANIFEST,
     Choice,
     DescribedModel,
+    DescribedRecall,
     DescribedSuccess,
     DescribedTenant,
     unreadable,
@@ -28,6 +29,7 @@ from services.recommender.domain.learner.parameters import (
     SkillDifficulty,
     TenantParameters,
 )
+from services.recommender.domain.learner.recall import RECALL_FEATURES, RecallModel
 from services.recommender.domain.learner.success_features import SHARED_FEATURES
 from services.recommender.domain.learner.success_model import SuccessModel
 
@@ -50,6 +52,7 @@ def read_tenant(reader: BundleFiles, tenant: str, described: DescribedTenant) ->
         success=None if described.success is None else read_success(reader, tenant, described.success),
         choice=None if described.choice is None else CollaborativeChoice(**described.choice.model_dump()),
         ranker=None if described.ranker is None else read_model(reader, tenant, described.ranker, RANKER),
+        recall=None if described.recall is None else read_recall(reader, tenant, described.recall),
     )
 
 
@@ -106,6 +109,25 @@ def read_success(reader: BundleFiles, tenant: str, described: DescribedSuccess) 
     return SuccessModel(products, numbers("ranges", 2), skills, numbers("per_skill", len(skills)))
 
 
+def read_recall(reader: BundleFiles, tenant: str, described: DescribedRecall) -> RecallModel:
+    """A tenant's recall model. Raises BundleUnreadableError."""
+    if tuple(described.features) != RECALL_FEATURES:
+        raise unreadable(
+            reader.bundle_id,
+            MANIFEST,
+            f"tenants.{tenant}.recall: its features are not those this program knows ({', '.join(RECALL_FEATURES)}): "
+            "train again",
+        )
+    skills = reader.ids(f"{tenant}/recall_skills.json")
+    # The intercept comes first.
+    weights = reader.table(f"{tenant}/recall_weights.npy", rows=1 + len(RECALL_FEATURES), columns=1)
+    offsets = reader.table(f"{tenant}/recall_offsets.npy", rows=len(skills), columns=1)
+    found, of_skills = (np.asarray(values, np.float64).reshape(-1) for values in (weights, offsets))
+    if (found[1:] < 0.0).any():
+        raise unreadable(reader.bundle_id, f"{tenant}/recall_weights.npy", "a weight is negative: train again")
+    return RecallModel(float(found[0]), found[1:], skills, of_skills)
+
+
 def array_file(tenant: str, name: str, role: str) -> str:
     """The file of one of a model's arrays."""
     return f"{tenant}/{role}_{name}.npy"
@@ -131,6 +153,11 @@ def tenant_files(tenant: str, models: TenantModels) -> dict[str, bytes]:
         files[f"{tenant}/success_products.npy"] = _npy(models.success.products)
         files[f"{tenant}/success_ranges.npy"] = _npy(models.success.ranges)
         files[f"{tenant}/success_per_skill.npy"] = _npy(models.success.per_skill)
+    if models.recall is not None:
+        recall = models.recall
+        files[f"{tenant}/recall_skills.json"] = orjson.dumps(list(recall.skills))
+        files[f"{tenant}/recall_weights.npy"] = _npy(np.append(recall.intercept, recall.weights)[:, None])
+        files[f"{tenant}/recall_offsets.npy"] = _npy(recall.offsets[:, None])
     for role, model in ((COLLABORATIVE, models.collaborative), (RANKER, models.ranker)):
         if model is not None:
             files[f"{tenant}/{role}_resources.json"] = orjson.dumps(list(model.resources))
@@ -185,4 +212,5 @@ def describe(models: TenantModels) -> DescribedTenant:
         success=None if models.success is None else DescribedSuccess(features=list(SHARED_FEATURES)),
         choice=None if models.choice is None else Choice(**dataclasses.asdict(models.choice)),
         ranker=_described_model(models.ranker),
+        recall=None if models.recall is None else DescribedRecall(features=list(RECALL_FEATURES)),
     )

@@ -20,6 +20,7 @@ from services.recommender.models.tracing.difficulty_fit import (
     search_settings,
 )
 from services.recommender.models.tracing.forecasts import Forecasts, forecast, share_of_success_model
+from services.recommender.models.tracing.recall_fit import fit_recall
 from services.recommender.models.tracing.success_fit import SUCCESS_STEPS, SuccessChoice, fit_success
 
 # Below these sizes, the default constants are better than a search on too little data.
@@ -81,9 +82,16 @@ def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _d
         success_model, choice = fit_success(distinct, settings, seed=seed, advance=further(steps - SUCCESS_STEPS))
         success_model = success_model.shrunk(share)
         hyperparameters |= _described(choice) | {"success_skills": len(success_model.skills), "success_share": share}
+    recall = fit_recall(distinct, settings, seed=seed)
     advance(steps, steps)
     parameters = parameters_of(table, fit_difficulties(table, settings))
-    return FittedTracing(parameters, metrics=metrics, hyperparameters=hyperparameters, success=success_model)
+    return FittedTracing(
+        parameters,
+        metrics=metrics | recall.metrics,
+        hyperparameters=hyperparameters,
+        success=success_model,
+        recall=recall.model,
+    )
 
 
 def _described(choice: SuccessChoice) -> dict[str, float]:
