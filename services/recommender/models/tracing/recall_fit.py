@@ -83,8 +83,17 @@ class LaterResponses:
         )
 
 
-def later_responses(table: ResponseTable, difficulties: Difficulties) -> LaterResponses:
-    """Find the first responses of later days, with their features from fixed difficulties."""
+def later_responses(
+    table: ResponseTable, difficulties: Difficulties, item_of_skill: Floats | None = None
+) -> LaterResponses:
+    """Find the first responses of later days, with their features from fixed difficulties.
+
+    Args:
+        table: the responses.
+        difficulties: the difficulties.
+        item_of_skill: the mean difficulty of each skill's items, if features shall be of the skills' average items, as
+            in serving; None: of the items that were answered.
+    """
     items, skills = difficulties.columns()
     rows, counts = table.skill_rows(), np.diff(table.skill_start)
     pairs, owner = np.unique(
@@ -101,6 +110,9 @@ def later_responses(table: ResponseTable, difficulties: Difficulties) -> LaterRe
     chances, abilities, left = trace_responses(
         learners, records, none, none, events, event_skills, np.array([settings_row(settings)]), items, skills
     )
+    if item_of_skill is not None:
+        items = np.zeros_like(items)
+        skills = skills + np.column_stack([item_of_skill, np.zeros(len(skills))])
     is_later, features = recall_features_of_trace(
         table.item, table.at_s, items, skills, table.skill_start, table.skill, owner, abilities, left, len(pairs)
     )
