@@ -125,12 +125,13 @@ def _add_features(
     record: Record, ability: float, difficulty: float, days: float, share: float, written: NDArray[np.float64]
 ) -> None:
     """Add a share of the RECALL_FEATURES of one of a learner's skills."""
-    right, missed = float(record.recent_successes), float(record.recent_failures)
+    # Not float(), which keeps single precision here.
+    right, missed = np.float64(record.recent_successes), np.float64(record.recent_failures)
     recency = (right - missed) / (1.0 + right + missed)
     time = math.log1p(min(days, _MOST_DAYS))
-    written[RecallFeature.ABILITY] += share * (ability + float(record.mean))
+    written[RecallFeature.ABILITY] += share * (ability + np.float64(record.mean))
     written[RecallFeature.EASINESS] -= share * difficulty
-    written[RecallFeature.PRACTICE] += share * math.log1p(float(record.successes))
+    written[RecallFeature.PRACTICE] += share * math.log1p(np.float64(record.successes))
     written[RecallFeature.RECENCY] += share * recency
     written[RecallFeature.ELAPSED] -= share * time
     written[RecallFeature.FADING] += share * 0.5 * (recency * (_MOST_TIME - time) - time)
@@ -153,7 +154,7 @@ def recall_of_skills(
         slot, record = slots[number], records[number]
         if slot < 0 or record.attempts == 0 or record.last_at_s == 0:
             continue
-        days = (as_of_s - float(record.last_at_s)) / _SECONDS_PER_DAY
+        days = (as_of_s - np.float64(record.last_at_s)) / _SECONDS_PER_DAY
         if days < _LATER_DAYS:
             continue
         features[:] = 0.0
@@ -202,14 +203,14 @@ def recall_features_of_trace(
         later = end > first and at_s[row] > 0
         for entry in range(first, end):
             before = latest[owner[entry]]
-            last_s = 0.0 if before < 0 else float(left[before].last_at_s)
+            last_s = 0.0 if before < 0 else np.float64(left[before].last_at_s)
             later &= last_s > 0.0 and (at_s[row] - last_s) / _SECONDS_PER_DAY >= _LATER_DAYS
         is_later[row] = later
         if later:
             share = 1.0 / (end - first)
             for entry in range(first, end):
                 record = left[latest[owner[entry]]]
-                days = (at_s[row] - float(record.last_at_s)) / _SECONDS_PER_DAY
+                days = (at_s[row] - np.float64(record.last_at_s)) / _SECONDS_PER_DAY
                 difficulty = item_difficulty[item[row], 0] + skill_difficulty[skill[entry], 0]
                 _add_features(record, abilities[row], difficulty, days, share, features[row])
         for entry in range(first, end):
