@@ -1,4 +1,4 @@
-"""When a mastered skill is due for review: by the expected recall where there is a recall model, else by the formula."""
+"""When a mastered skill is due for review: by the expected recall where there is a recall model, else by formula."""
 
 from __future__ import annotations
 
