@@ -140,6 +140,10 @@ def test_no_recall_model_is_served_where_nothing_is_forgotten_or_nothing_can_be_
         table, response=np.random.default_rng(5).integers(0, 2, len(table)).astype(np.float32)
     )
     assert fit_recall(by_chance, SETTINGS, seed=1).model is None
+    # The filter is far from these, but time makes no difference.
+    unforgotten = fit_recall(remembered(falls_by=0.0), SETTINGS, seed=1)
+    assert unforgotten.model is None
+    assert unforgotten.metrics["recall_log_loss"] < unforgotten.metrics["recall_filter_log_loss"] - 0.02
 
 
 def test_serving_computes_what_was_fitted():

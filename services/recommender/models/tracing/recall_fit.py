@@ -5,7 +5,7 @@ Features come from difficulties that were fitted on other learners, as those of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +25,7 @@ from services.recommender.domain.learner.recall import (
     recall_features_of_trace,
 )
 from services.recommender.domain.learner.state import LEARNER_RECORD, SKILL_RECORD
-from services.recommender.domain.training.metrics import log_loss, log_losses
+from services.recommender.domain.training.metrics import log_losses
 from services.recommender.domain.training.responses import ResponseTable
 from services.recommender.models.tracing.difficulty_fit import Difficulties, at_most, cv_folds, fit_difficulties
 from services.recommender.models.tracing.forecasts import certainty
@@ -38,13 +38,16 @@ _RESPONSES_MOST = 1_000_000
 # Ridge penalties on the weights of standardised features, and on the skills' offsets.
 _PENALTY, _SKILL_PENALTY = 1.0, 4.0
 _ITERATIONS = 500
+# A gain of more than twice its standard error: 1 - (error / gain)^2.
+_CERTAIN = 0.75
+_TIMED = [RecallFeature.ELAPSED, RecallFeature.FADING]
 
 
 class FittedRecall(NamedTuple):
     """A recall model, None where none is served; and what was measured on learners held out, empty where nothing was.
 
-    Metrics: `recall_responses`, how many first responses of later days there are; `recall_log_loss` of the model and
-    `recall_filter_log_loss` of the filter alone on them.
+    Metrics: `recall_responses`, how many first responses of later days there are; `recall_log_loss` of the model on
+    them, `recall_filter_log_loss` of the filter alone, and `recall_untimed_log_loss` of the model without time.
     """
 
     model: RecallModel | None
@@ -127,8 +130,9 @@ def later_responses(
 def fit_recall(table: ResponseTable, settings: FilterSettings, *, seed: int) -> FittedRecall:
     """Fit the recall model to a tenant's responses.
 
-    None is served without clocks, with few first responses of later days, where recall does not fall with time, and
-    where it does not predict the responses of learners held out better than the filter by more than the standard error.
+    It is served where it predicts the responses of learners held out better than the filter does, and better than it
+    would without time, each by more than twice the standard error over learners. Otherwise nothing is known to be
+    forgotten. So there is none without clocks, and with few first responses of later days.
 
     Args:
         table: the responses.
@@ -145,18 +149,34 @@ def fit_recall(table: ResponseTable, settings: FilterSettings, *, seed: int) -> 
     metrics: dict[str, float] = {"recall_responses": len(later.rows)}
     if len(later.rows) < _RESPONSES_LEAST:
         return FittedRecall(None, metrics)
-    chance, fold = np.empty(len(later.rows)), np.repeat(folds, [len(each.rows) for each in found])
-    for number in folds:
-        held_out = fold == number
-        chance[held_out] = predict_recall(
-            later.of(held_out), table.skills, fit_weights(later.of(~held_out), table.skills)
-        )
-    metrics["recall_log_loss"] = log_loss(later.response, chance)
-    metrics["recall_filter_log_loss"] = log_loss(later.response, later.by_filter)
-    gains = log_losses(later.response, later.by_filter) - log_losses(later.response, chance)
+    fold = np.repeat(folds, [len(each.rows) for each in found])
+    losses = log_losses(later.response, _held_out(later, fold, table.skills))
+    rivals = {
+        "recall_filter_log_loss": log_losses(later.response, later.by_filter),
+        "recall_untimed_log_loss": log_losses(later.response, _held_out(_untimed(later), fold, table.skills)),
+    }
+    metrics["recall_log_loss"] = float(losses.mean())
+    metrics |= {name: float(of_rival.mean()) for name, of_rival in rivals.items()}
     model = fit_weights(later, table.skills)
-    falls = model.weights[[RecallFeature.ELAPSED, RecallFeature.FADING]].any()
-    return FittedRecall(model if falls and certainty(later.learner, gains) > 0.0 else None, metrics)
+    falls = bool(model.weights[_TIMED].any())
+    is_better = all(certainty(later.learner, of_rival - losses) > _CERTAIN for of_rival in rivals.values())
+    return FittedRecall(model if falls and is_better else None, metrics)
+
+
+def _held_out(later: LaterResponses, fold: NDArray[np.int64], skills: tuple[str, ...]) -> Floats:
+    """The chance of each response by a model that was fitted to the other folds."""
+    chance = np.empty(len(fold))
+    for number in np.unique(fold).tolist():
+        own = fold == number
+        chance[own] = predict_recall(later.of(own), skills, fit_weights(later.of(~own), skills))
+    return chance
+
+
+def _untimed(later: LaterResponses) -> LaterResponses:
+    """The same responses without the features that fall with time."""
+    features = later.features.copy()
+    features[:, _TIMED] = 0.0
+    return replace(later, features=features)
 
 
 def fit_weights(later: LaterResponses, skills: tuple[str, ...]) -> RecallModel:
