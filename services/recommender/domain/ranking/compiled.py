@@ -170,7 +170,7 @@ def judge_skills(
         unknown: S; v_u + v_uk.
         successes: S.
         days_since: S; NaN: not known.
-        recalls: S; expected recall, NaN where there is none; empty without a recall model.
+        recalls: S; expected recall, NaN: none; empty: reviews are by `review_due`.
         responses: S; n_k.
         importance: S.
         prerequisite_starts: S + 1.
@@ -184,9 +184,8 @@ def judge_skills(
         half_known: of `readiness`.
 
     Returns:
-        S values each. Needs: importance_k max(0, .85 - p_k) / .85 where not mastered, else 0. Reviews: where mastered,
-        `review_by_recall` or without a recall model `review_due`, else 0. `readiness`. Unknowns: (v_u + v_uk) / prior
-        variance, at most 1. Urgencies: needs times the least readiness of the skill's prerequisites.
+        S values each. Where not mastered, needs: importance_k max(0, .85 - p_k) / .85; where mastered, reviews; else 0.
+        `readiness`. Unknowns: (v_u + v_uk) / prior variance, at most 1. Urgencies: needs times prerequisites' least readiness.
     """
     skills = len(probabilities)
     needs, reviews, ready = np.zeros(skills), np.zeros(skills), np.empty(skills)

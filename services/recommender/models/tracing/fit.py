@@ -85,13 +85,7 @@ def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _d
     recall = fit_recall(distinct, settings, seed=seed)
     advance(steps, steps)
     parameters = parameters_of(table, fit_difficulties(table, settings))
-    return FittedTracing(
-        parameters,
-        metrics=metrics | recall.metrics,
-        hyperparameters=hyperparameters,
-        success=success_model,
-        recall=recall.model,
-    )
+    return FittedTracing(parameters, metrics | recall.metrics, hyperparameters, success_model, recall.model)
 
 
 def _described(choice: SuccessChoice) -> dict[str, float]:
