@@ -173,7 +173,15 @@ def test_serving_computes_what_was_fitted():
 
 def test_a_response_counts_only_if_each_of_its_skills_was_practised_on_an_earlier_day():
     builder = ResponseTableBuilder()
-    for hours, skills in ((0, ["a"]), (7, ["a"]), (15, ["a"]), (24, ["a", "b"]), (48, ["a", "b"]), (60, [])):
+    for hours, skills in (
+        (0, ["a"]),
+        (7, ["a"]),
+        (15, ["a"]),
+        (24, ["a", "b"]),
+        (48, ["a", "b"]),
+        (72, ["c", "a"]),
+        (90, []),
+    ):
         builder.append(learner="l", item="i", skills=skills, response=1.0, at_s=BEGAN_S + hours * HOUR_S)
     table = builder.build()
     assert later_responses(table, fit_difficulties(table, SETTINGS)).rows.tolist() == [2, 4]

@@ -185,7 +185,7 @@ def judge_skills(
 
     Returns:
         S values each. Where not mastered, needs: importance_k max(0, .85 - p_k) / .85; where mastered, reviews; else 0.
-        Readiness. Unknowns: (v_u + v_uk) / prior variance, up to 1. Urgencies: needs times prerequisites' least readiness.
+        Readiness. Unknowns: (v_u + v_uk) / prior variance, at most 1. Urgencies: needs times least readiness below.
     """
     skills = len(probabilities)
     needs, reviews, ready = np.zeros(skills), np.zeros(skills), np.empty(skills)
