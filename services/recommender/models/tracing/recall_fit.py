@@ -38,8 +38,6 @@ _RESPONSES_MOST = 1_000_000
 # Ridge penalties on the weights of standardised features, and on the skills' offsets.
 _PENALTY, _SKILL_PENALTY = 1.0, 4.0
 _ITERATIONS = 500
-# A gain of more than twice its standard error: 1 - (error / gain)^2.
-_CERTAIN = 0.75
 _TIMED = [RecallFeature.ELAPSED, RecallFeature.FADING]
 
 
@@ -131,8 +129,8 @@ def fit_recall(table: ResponseTable, settings: FilterSettings, *, seed: int) -> 
     """Fit the recall model to a tenant's responses.
 
     It is served where it predicts the responses of learners held out better than the filter does, and better than it
-    would without time, each by more than twice the standard error over learners. Otherwise nothing is known to be
-    forgotten. So there is none without clocks, and with few first responses of later days.
+    would without time, each by more than the standard error over learners. Otherwise nothing is known to be forgotten.
+    So there is none without clocks, and with few first responses of later days.
 
     Args:
         table: the responses.
@@ -159,7 +157,7 @@ def fit_recall(table: ResponseTable, settings: FilterSettings, *, seed: int) -> 
     metrics |= {name: float(of_rival.mean()) for name, of_rival in rivals.items()}
     model = fit_weights(later, table.skills)
     falls = bool(model.weights[_TIMED].any())
-    is_better = all(certainty(later.learner, of_rival - losses) > _CERTAIN for of_rival in rivals.values())
+    is_better = all(certainty(later.learner, of_rival - losses) > 0.0 for of_rival in rivals.values())
     return FittedRecall(model if falls and is_better else None, metrics)
 
 
