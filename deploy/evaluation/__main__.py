@@ -59,6 +59,8 @@ PROTOCOLS = (
     Protocol("tracing", "assistments2009-kt", "assistments2009-kt"),
     Protocol("tracing", "algebra05", "algebra05"),
     Protocol("tracing", "algebra05", "algebra05", ("--few-learners", "20")),
+    Protocol("review", "algebra05", "algebra05"),
+    Protocol("review", "algebra05", "algebra05", ("--time-split",)),
     Protocol("ranking", "assistments2009", "assistments2009"),
     Protocol("ranking", "assistments2009-skills", "assistments2009"),
     Protocol("ranking", "mooccubex", "mooccubex"),

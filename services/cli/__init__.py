@@ -40,7 +40,7 @@ _EXTRAS = {
 }
 
 # Commands whose results are the same on every processor of a kind.
-_REPRODUCIBLE = frozenset({"train", "tune", "tracing", "ranking", "tagging", "closed-loop", "mastery"})
+_REPRODUCIBLE = frozenset({"train", "tune", "tracing", "review", "ranking", "tagging", "closed-loop", "mastery"})
 
 
 class _Root(typer.core.TyperGroup):
@@ -258,6 +258,13 @@ EVALUATIONS = (
         _EVALUATE,
         ("tracing",),
         "Measure how well the models predict the responses of unseen learners.",
+        _MODELS,
+    ),
+    _LaterCommand(
+        "review",
+        _EVALUATE,
+        ("review",),
+        "Measure how well it is predicted what learners still know on a later day.",
         _MODELS,
     ),
     _LaterCommand(

@@ -31,6 +31,7 @@ from services.recommender.domain.learner.parameters import (
     SkillDifficulty,
     TenantParameters,
 )
+from services.recommender.domain.learner.recall import RECALL_FEATURES, RecallModel
 from services.recommender.domain.learner.success_features import SHARED_FEATURES
 from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.training.positives import positives_of
@@ -61,6 +62,11 @@ HEAD = SuccessModel(
 )
 
 
+RECALL = RecallModel(
+    0.3, np.random.default_rng(5).random(len(RECALL_FEATURES)), ("fractions", "größe/ß"), np.array([0.25, -0.1])
+)
+
+
 def draft(*, created_at: datetime = CREATED_AT, records: int = 10) -> BundleDraft:
     """A bundle of two tenants, one with a collaborative model and one without."""
     factors = np.random.default_rng(7).normal(size=(4, 3)).astype(np.float32)
@@ -80,6 +86,7 @@ def draft(*, created_at: datetime = CREATED_AT, records: int = 10) -> BundleDraf
         hyperparameters={"seed": 1.0},
         success=HEAD,
         choice=CHOICE,
+        recall=RECALL,
     )
     hilltop = TenantModels(TenantParameters(), None, "2 learners, at least 10 are needed", {"learners": 2}, {}, {})
     return BundleDraft(
@@ -199,6 +206,34 @@ class BundleStoreSuite:
         for name in (f"success_{part}" for part in (*names, "pair_items.json")):
             assert store.read_file(first, f"riverbend/{name}") == store.read_file(second, f"riverbend/{name}")
 
+    def test_a_recall_model_read_back_is_the_same_within_its_stored_precision_and_is_copied_bit_for_bit(self, store):
+        first = store.write(draft())
+        models = store.load(first).recall
+        assert set(models) == {"riverbend"}
+        found = models["riverbend"]
+        assert found.intercept == np.float32(RECALL.intercept)
+        assert found.skills == RECALL.skills
+        for read, written in ((found.weights, RECALL.weights), (found.offsets, RECALL.offsets)):
+            assert read.tobytes() == written.astype(np.float32).astype(np.float64).tobytes()
+        second = store.write(
+            dataclasses.replace(draft(created_at=CREATED_AT + timedelta(days=1)), tenants=store.tenant_models(first))
+        )
+        for name in ("recall_weights.npy", "recall_offsets.npy", "recall_skills.json"):
+            assert store.read_file(first, f"riverbend/{name}") == store.read_file(second, f"riverbend/{name}")
+
+    def test_a_recall_model_that_could_rise_with_time_or_has_other_features_is_refused(self, store, monkeypatch):
+        plain = draft()
+        rising = dataclasses.replace(RECALL, weights=RECALL.weights - 0.9)
+        tenants = {**plain.tenants, "riverbend": dataclasses.replace(plain.tenants["riverbend"], recall=rising)}
+        bundle_id = store.write(dataclasses.replace(plain, tenants=tenants))
+        with pytest.raises(BundleUnreadableError, match=r"recall_weights\.npy: a weight is negative: train again"):
+            store.load(bundle_id)
+        monkeypatch.setattr(bundle_models, "RECALL_FEATURES", (*RECALL_FEATURES[:-1], "shoe_size"))
+        other = store.write(plain)
+        monkeypatch.undo()
+        with pytest.raises(BundleUnreadableError, match=r"tenants\.riverbend\.recall: its features .*train again"):
+            store.load(other)
+
     def test_the_choice_of_tuning_is_part_of_the_content_and_read_back(self, store):
         bundle_id = store.write(draft())
         assert store.manifest(bundle_id)["content"]["tenants"]["riverbend"]["choice"]["family"] == "item_knn"
@@ -237,19 +272,19 @@ class BundleStoreSuite:
             assert not values.any()
         assert not found.per_skill[:, newer].any()
 
-    def test_a_bundle_from_before_success_models_existed_is_readable(self, store, url):
+    def test_a_bundle_from_before_success_and_recall_models_existed_is_readable(self, store, url):
         plain = draft()
         plain = dataclasses.replace(plain, tenants={"hilltop": plain.tenants["hilltop"]})
         bundle_id = store.write(plain)
         files, root = fsspec.core.url_to_fs(url)
         manifest = orjson.loads(files.cat_file(f"{root}/{bundle_id}/manifest.json"))
-        for part in ("success", "choice"):
+        for part in ("success", "choice", "recall"):
             del manifest["content"]["tenants"]["hilltop"][part]
         digest = hashlib.sha256(orjson.dumps(manifest["content"], option=orjson.OPT_SORT_KEYS)).hexdigest()
         manifest["bundle_id"] = older = f"{bundle_id[:-16]}{digest[:16]}"
         files.mv(f"{root}/{bundle_id}", f"{root}/{older}", recursive=True)
         files.pipe_file(f"{root}/{older}/manifest.json", orjson.dumps(manifest))
-        assert store.load(older).success == {}
+        assert store.load(older).success == store.load(older).recall == {}
 
     def test_the_same_content_has_the_same_hash_whenever_it_is_written(self, store):
         first = store.write(draft())

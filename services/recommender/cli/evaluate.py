@@ -40,6 +40,7 @@ from services.recommender.evaluation.mastery import (
 from services.recommender.evaluation.ranking import evaluate_ranking
 from services.recommender.evaluation.report import as_html, measures_of
 from services.recommender.evaluation.results import Evaluation, as_json
+from services.recommender.evaluation.review import by_learner, by_time, evaluate_review
 from services.recommender.evaluation.small_tenants import evaluate_small_tenants
 from services.recommender.evaluation.splits import split_interactions, split_sequences
 from services.recommender.evaluation.tables import DataUnusableError
@@ -131,6 +132,35 @@ def tracing(
             )
         )
     _write(evaluation, json_file, html_file, shown=("auc", "log_loss", "rmse", "ece"))
+
+
+@app.command("review", epilog="Example: cairn evaluate review --data data/algebra05 --protocol sequences --time-split")
+def review(
+    *,
+    data: Data,
+    protocol: Annotated[str, typer.Option(help="sequences, or the name of a data set.")],
+    time_split: Annotated[
+        bool,
+        typer.Option("--time-split", help="Fit on the first 80 % of the responses in time, not on other learners."),
+    ] = False,
+    keep_twins: KeepTwins = False,
+    json_file: JsonFile = None,
+    html_file: HtmlFile = None,
+) -> None:
+    """Measure how well it is predicted what learners still know on a later day.
+
+    A response counts if each of its skills was practised before, last at least 8 hours ago. Models: what decides when
+    a review is due, the fixed formula of tenants without a recall model, FSRS, a logistic regression on skills,
+    successes and failures, and the models of chances. Files as of `tracing`, with times; they are read and split in the
+    same way. Published figures have the name algebra05.
+    """
+    split = _chosen(protocol, "review", _TRACING)
+    name = f"review/{_short(protocol)}{'-time-split' if time_split else ''}"
+    _check_folders(json_file, html_file)
+    with _progress() as advance, _data_is_usable(), threadpool_limits(1, user_api="blas"):
+        found = (by_time if time_split else by_learner)(data, split(data, keep_twins=keep_twins))
+        evaluation = evaluate_review(name, found, commit=commit_of_checkout(), advance=advance)
+    _write(evaluation, json_file, html_file, shown=("log_loss", "auc", "rmse", "ece"))
 
 
 @app.command("ranking", epilog="Example: cairn evaluate ranking --data data/assistments2009 --protocol sequences")

@@ -23,6 +23,7 @@ from services.recommender.evaluation.reason_facts import (
     scores_of_rows,
     usual_work,
 )
+from services.recommender.evaluation.reason_recall import recall_of
 from services.recommender.evaluation.results import Check
 
 _EXAMPLES = 5
@@ -120,9 +121,11 @@ class ReasonCount:
             slot = catalog.slot_of_skill[skill]
             return float(difficulties.skill_logits[slot]), float(difficulties.skill_variances[slot])
 
+        model = None if self._prepared.recall is None else self._prepared.recall.model
+        recall = recall_of(model, state, difficulty, request.as_of_s)
         return Facts(
             catalog=self._catalog,
-            learner=learner_facts(state, difficulties.settings, difficulty, self._catalog),
+            learner=learner_facts(state, difficulties.settings, difficulty, self._catalog, recall),
             as_of_s=request.as_of_s,
             scores=scores,
             usual=usual,

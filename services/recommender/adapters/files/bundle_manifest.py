@@ -68,6 +68,12 @@ class DescribedSuccess(_Part):
     recent_items: bool = False
 
 
+class DescribedRecall(_Part):
+    """A recall model and the features it reads."""
+
+    features: list[str]
+
+
 class DescribedTenant(_Part):
     """The models of one tenant; their arrays are in files."""
 
@@ -81,6 +87,7 @@ class DescribedTenant(_Part):
     success: DescribedSuccess | None = None
     choice: Choice | None = None
     ranker: DescribedModel | None = None
+    recall: DescribedRecall | None = None
 
 
 class Content(_Part):

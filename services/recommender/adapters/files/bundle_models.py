@@ -17,6 +17,7 @@ from services.recommender.adapters.files.bundle_manifest import (
     MANIFEST,
     Choice,
     DescribedModel,
+    DescribedRecall,
     DescribedSuccess,
     DescribedTenant,
     unreadable,
@@ -29,6 +30,7 @@ from services.recommender.domain.learner.parameters import (
     SkillDifficulty,
     TenantParameters,
 )
+from services.recommender.domain.learner.recall import RECALL_FEATURES, RecallModel
 from services.recommender.domain.learner.success_features import SHARED_FEATURES
 from services.recommender.domain.learner.success_model import SuccessModel
 
@@ -51,6 +53,7 @@ def read_tenant(reader: BundleFiles, tenant: str, described: DescribedTenant) ->
         success=None if described.success is None else read_success(reader, tenant, described.success),
         choice=None if described.choice is None else CollaborativeChoice(**described.choice.model_dump()),
         ranker=None if described.ranker is None else read_model(reader, tenant, described.ranker, RANKER),
+        recall=None if described.recall is None else read_recall(reader, tenant, described.recall),
     )
 
 
@@ -125,6 +128,25 @@ def _read_pairs(reader: BundleFiles, tenant: str) -> ItemPairs:
     return ItemPairs(items, starts.astype(np.int64), later.astype(np.int32), surprise, information)
 
 
+def read_recall(reader: BundleFiles, tenant: str, described: DescribedRecall) -> RecallModel:
+    """A tenant's recall model. Raises BundleUnreadableError."""
+    if tuple(described.features) != RECALL_FEATURES:
+        raise unreadable(
+            reader.bundle_id,
+            MANIFEST,
+            f"tenants.{tenant}.recall: its features are not those this program knows ({', '.join(RECALL_FEATURES)}): "
+            "train again",
+        )
+    skills = reader.ids(f"{tenant}/recall_skills.json")
+    # The intercept comes first.
+    weights = reader.table(f"{tenant}/recall_weights.npy", rows=1 + len(RECALL_FEATURES), columns=1)
+    offsets = reader.table(f"{tenant}/recall_offsets.npy", rows=len(skills), columns=1)
+    found, of_skills = (np.asarray(values, np.float64).reshape(-1) for values in (weights, offsets))
+    if (found[1:] < 0.0).any():
+        raise unreadable(reader.bundle_id, f"{tenant}/recall_weights.npy", "a weight is negative: train again")
+    return RecallModel(float(found[0]), found[1:], skills, of_skills)
+
+
 def array_file(tenant: str, name: str, role: str) -> str:
     """The file of one of a model's arrays."""
     return f"{tenant}/{role}_{name}.npy"
@@ -157,6 +179,11 @@ def tenant_files(tenant: str, models: TenantModels) -> dict[str, bytes]:
             # Places are far below 2^24, so float32 holds them exactly.
             files[f"{tenant}/success_pair_starts.npy"] = _npy(pairs.starts)
             files[f"{tenant}/success_pairs.npy"] = _npy(columns)
+    if models.recall is not None:
+        recall = models.recall
+        files[f"{tenant}/recall_skills.json"] = orjson.dumps(list(recall.skills))
+        files[f"{tenant}/recall_weights.npy"] = _npy(np.append(recall.intercept, recall.weights)[:, None])
+        files[f"{tenant}/recall_offsets.npy"] = _npy(recall.offsets[:, None])
     for role, model in ((COLLABORATIVE, models.collaborative), (RANKER, models.ranker)):
         if model is not None:
             files[f"{tenant}/{role}_resources.json"] = orjson.dumps(list(model.resources))
@@ -214,4 +241,5 @@ def describe(models: TenantModels) -> DescribedTenant:
         else DescribedSuccess(features=list(SHARED_FEATURES), recent_items=models.success.recent_items),
         choice=None if models.choice is None else Choice(**dataclasses.asdict(models.choice)),
         ranker=_described_model(models.ranker),
+        recall=None if models.recall is None else DescribedRecall(features=list(RECALL_FEATURES)),
     )

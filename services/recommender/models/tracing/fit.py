@@ -21,6 +21,7 @@ from services.recommender.models.tracing.difficulty_fit import (
 )
 from services.recommender.models.tracing.forecasts import Forecasts, forecast, share_of_success_model
 from services.recommender.models.tracing.interval_fit import fit_inflation
+from services.recommender.models.tracing.recall_fit import fit_recall
 from services.recommender.models.tracing.settings_search import EVALUATIONS, search_settings
 from services.recommender.models.tracing.success_fit import SUCCESS_STEPS, SuccessChoice, fit_success
 
@@ -100,10 +101,11 @@ def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _d
         success_model, choice = fit_success(distinct, settings, seed=seed, advance=further(steps - SUCCESS_STEPS))
         success_model = success_model.shrunk(share)
         hyperparameters |= _described(choice) | {"success_skills": len(success_model.skills), "success_share": share}
+    recall = fit_recall(distinct, settings, seed=seed)
     advance(steps, steps)
     parameters = parameters_of(table, fit_difficulties(table, settings))
     parameters = replace(parameters, recent_items=success_model is not None and success_model.recent_items)
-    return FittedTracing(parameters, metrics=metrics, hyperparameters=hyperparameters, success=success_model)
+    return FittedTracing(parameters, metrics | recall.metrics, hyperparameters, success_model, recall.model)
 
 
 def _described(choice: SuccessChoice) -> dict[str, float]:

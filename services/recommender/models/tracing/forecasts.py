@@ -118,7 +118,7 @@ def share_of_success_model(forecasts: Sequence[Forecasts]) -> float:
     )
     known, new = (Pair.joined([getattr(each, name) for each in forecasts]) for name in ("known", "new"))
     share = _best_share(known, response, 1.0)
-    share *= _certainty(learner, log_losses(response, known.by_filter) - log_losses(response, known.chance(share)))
+    share *= certainty(learner, log_losses(response, known.by_filter) - log_losses(response, known.chance(share)))
     if has_item.any():
         new, response = new.of(has_item), response[has_item]
         if log_loss(response, new.chance(share)) > log_loss(response, new.by_filter):
@@ -135,7 +135,7 @@ def _best_share(pair: Pair, response: NDArray[np.float32], most: float) -> float
     return float(found.x) if found.fun < log_loss(response, pair.by_filter) else 0.0
 
 
-def _certainty(learner: NDArray[np.int32], gains: Floats) -> float:
+def certainty(learner: NDArray[np.int32], gains: Floats) -> float:
     """1 - (error / gain)^2 of the mean over responses, which depend on each other within a learner; not below 0."""
     gain, error = mean_and_error(learner, gains)
     return max(1.0 - (error / gain) ** 2, 0.0) if gain > 0.0 else 0.0
