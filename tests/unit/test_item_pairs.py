@@ -9,7 +9,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from services.recommender.domain.learner.item_pairs import NO_PAIRS, ItemPairs
+from services.recommender.domain.learner.item_pairs import NO_PAIRS, ItemPairs, paired_in_trace, paired_with
 from services.recommender.domain.learner.parameter_identity import parameters_id
 from services.recommender.domain.learner.parameters import FilterSettings, TenantParameters
 from services.recommender.domain.learner.success_features import RECENT_FEATURES, SHARED_FEATURES
@@ -167,3 +167,35 @@ def test_parameters_without_recent_items_keep_the_id_that_earlier_releases_gave_
     plain = TenantParameters()
     assert parameters_id({"t": plain}) == "sha256-db85037d3551b68986e0afd5bb23675b"
     assert parameters_id({"t": dataclasses.replace(plain, recent_items=True)}) != parameters_id({"t": plain})
+
+
+def test_a_catalog_is_looked_up_in_bulk_as_one_response_is_in_training_bit_for_bit():
+    table = quiz(30, graded=True)
+    pairs = fit_item_pairs(table, fit_difficulties(table, SETTINGS))
+    resources = ["new", *reversed(table.items[:25])]
+    over = pairs.over({resource: row for row, resource in enumerate(resources)})
+    place_of = {item: row for row, item in enumerate(pairs.items)}
+    for first in range(0, 300, 7):
+        recent = np.arange(first, first + 5)[table.learner[first : first + 5] == table.learner[first]]
+        names = [(*table.items, "")[table.item[row]] for row in recent]
+        rows, outcomes = [place_of.get(name, -1) for name in names], table.response[recent]
+        places, paired = paired_with(
+            np.array(rows[::-1], np.int64),
+            outcomes[::-1].copy(),
+            over.starts,
+            over.later,
+            over.surprise,
+            over.information,
+            len(resources),
+        )
+        for row, resource in enumerate(resources):
+            traced = paired_in_trace(
+                np.zeros(len(rows) + 1, np.int32),
+                np.append(outcomes, np.float32(0)),
+                np.array([*rows, place_of.get(resource, -1)], np.int64),
+                pairs.starts,
+                pairs.later,
+                pairs.surprise,
+                pairs.information,
+            )
+            assert paired[places[row]].tobytes() == traced[-1].tobytes()
