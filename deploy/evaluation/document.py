@@ -18,8 +18,8 @@ Written by `make evaluate`; do not edit. Each row is a model. Each figure is a m
 over resampled learners (for tagging, groups of near-duplicates). `cairn` is what is served by default.
 [science.md](science.md) and [tagging.md](tagging.md) explain what the figures mean and what they do not show. Plots and
 slices are in [evaluation.html](evaluation.html). In `closed-loop`, learners are simulated, each row is a policy, and
-intervals are over resampled classrooms of simulated learners. In `mastery`, each row is a way in which simulated learners
-answer.
+intervals are over resampled classrooms of simulated learners. In `mastery`, each row is a way in which
+simulated learners answer.
 """
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import replace
 
 from cairn.v1 import events_pb2
 from services.common.kafka.envelope import record_key
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.state.epochs import digest_epoch
 from services.recommender.domain.learner.parameters import (
+    FilterSettings,
     ItemDifficulty,
     SkillDifficulty,
     TenantParameters,
@@ -32,6 +34,18 @@ FITTED = TracingParameters(
         "riverbend": TenantParameters(
             items={f"item-{number}": ItemDifficulty(-1.5 + 0.25 * number, 0.3) for number in range(12)},
             skills={skill: SkillDifficulty(-0.4 + 0.3 * number, 0.2, 0.1) for number, skill in enumerate(SKILLS)},
+        )
+    },
+)
+
+
+# The same, of a tenant whose learners learn.
+LEARNING = TracingParameters(
+    "learning-golden",
+    {
+        "riverbend": replace(
+            FITTED.tenants["riverbend"],
+            settings=FilterSettings(base=0.2, learning=0.11, retention=0.93, moderation=1.0),
         )
     },
 )
@@ -124,9 +138,9 @@ def _change(log, draws, one, answers, kind, number):
 
 
 async def fold_values():
-    """Digests, positions, dead letters, and each learner's numbers, with the priors and with fitted parameters."""
+    """Digests, positions, dead letters, and each learner's numbers, with the priors and with fitted parameters of two kinds."""
     values = {}
-    for name, parameters in (("priors", TracingParameters()), ("fitted", FITTED)):
+    for name, parameters in (("priors", TracingParameters()), ("fitted", FITTED), ("learning", LEARNING)):
         states, letters, log = MemoryStates(), MemoryDeadLetters(), every_kind()
         await states.create(EpochMeta(1, EpochStatus.LIVE, parameters.parameters_id, "", "golden/4", {}))
         reports = await fold(log, states, 1, letters, parameters)
