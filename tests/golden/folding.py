@@ -11,6 +11,7 @@ from services.common.kafka.envelope import record_key
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.state.epochs import digest_epoch
 from services.recommender.domain.learner.parameters import (
+    FilterSettings,
     ItemDifficulty,
     SkillDifficulty,
     TenantParameters,
@@ -42,6 +43,16 @@ REMEMBERED = replace(
     FITTED,
     parameters_id="recent-golden",
     tenants={"riverbend": replace(FITTED.tenants["riverbend"], recent_items=True)},
+)
+# The same, of a tenant whose learners learn.
+LEARNING = TracingParameters(
+    "learning-golden",
+    {
+        "riverbend": replace(
+            FITTED.tenants["riverbend"],
+            settings=FilterSettings(base=0.2, learning=0.11, retention=0.93, moderation=1.0),
+        )
+    },
 )
 
 
@@ -132,9 +143,10 @@ def _change(log, draws, one, answers, kind, number):
 
 
 async def fold_values():
-    """Digests, positions, dead letters, and each learner's numbers, with the priors and with fitted parameters."""
+    """Digests, positions, dead letters, and each learner's numbers, by kind of parameters."""
     values = {}
-    for name, parameters in (("priors", TracingParameters()), ("fitted", FITTED), ("recent", REMEMBERED)):
+    kinds = {"priors": TracingParameters(), "fitted": FITTED, "recent": REMEMBERED, "learning": LEARNING}
+    for name, parameters in kinds.items():
         states, letters, log = MemoryStates(), MemoryDeadLetters(), every_kind()
         await states.create(EpochMeta(1, EpochStatus.LIVE, parameters.parameters_id, "", "golden/4", {}))
         reports = await fold(log, states, 1, letters, parameters)

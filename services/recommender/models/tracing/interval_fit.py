@@ -148,7 +148,8 @@ def _forecast(
     of_row = np.repeat(np.arange(len(rows)), many)
 
     def summed(values: Floats) -> Floats:
-        return np.bincount(of_row, weights=values, minlength=len(rows))
+        total: Floats = np.bincount(of_row, weights=values, minlength=len(rows))
+        return total
 
     slots = pair[entries]
     met = summed(responses_per_pair[slots] > 0)
