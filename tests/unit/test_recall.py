@@ -91,7 +91,7 @@ def test_the_second_computation_of_recall_agrees(weights, marks, intercept, hour
     model, as_of_s = model_of(weights, intercept=intercept), BEGAN_S + 1_200 + hours * HOUR_S
     learner, records = folded(marks)
     state = dataclasses.replace(learner_state({"k": Ability()}), mean=float(learner["mean"][0]))
-    second = recall_of(model, state, lambda _skill: 0.4, as_of_s)
+    second = recall_of(model, state, lambda _skill: (0.4, 0.0), as_of_s)
     record = dict(zip(SKILL_RECORD.names, map(float, records[0].tolist()), strict=True))
     found, expected = recall(model, learner, records, as_of_s), second("k", record)
     assert math.isnan(found) if expected is None else found == pytest.approx(expected, abs=1e-9)
