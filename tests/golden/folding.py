@@ -138,7 +138,7 @@ def _change(log, draws, one, answers, kind, number):
 
 
 async def fold_values():
-    """Digests, positions, dead letters, and each learner's numbers, with the priors and with fitted parameters of two kinds."""
+    """Digests, positions, dead letters, and each learner's numbers, with the priors and with fitted parameters."""
     values = {}
     for name, parameters in (("priors", TracingParameters()), ("fitted", FITTED), ("learning", LEARNING)):
         states, letters, log = MemoryStates(), MemoryDeadLetters(), every_kind()
