@@ -22,9 +22,7 @@ def variances(settings, skills=SKILLS, state=STATE):
 
 
 def test_a_skill_without_responses_is_as_uncertain_as_abilities_and_its_difficulty():
-    assert variances(FilterSettings(skill_variance=0.3)) == pytest.approx(
-        [0.1 + 0.1, 0.1 + 0.3 + 0.05, 0.1 + 0.3 + 0.05]
-    )
+    assert variances(FilterSettings(skill_variance=0.3)) == pytest.approx([0.1 + 0.1, 0.4 + 0.05, 0.4 + 0.05])
     unfitted = FilterSettings(skill_variance=0.3, skill_difficulty_variance=2.0)
     assert variances(unfitted, skills={}) == pytest.approx([0.2, 2.4, 2.4])
     assert variances(unfitted, skills={}, state=None) == pytest.approx([2.8, 2.8, 2.8])
@@ -45,10 +43,7 @@ def test_parameters_without_newer_constants_keep_their_id_and_manifest_and_other
     # The id that the release before the newer constants gives.
     assert parameters_id({"t": earlier}) == "sha256-c81add888c0c4ff3b6e86058867b63ab"
     assert parameters_id({"t": later}) != parameters_id({"t": earlier})
-    stored = {
-        name: describe(TenantModels(each, None, "", {}, {}, {})).settings
-        for name, each in (("e", earlier), ("l", later))
-    }
-    assert len(stored["e"]) == 8
-    assert FilterSettings(**stored["e"]) == earlier.settings
-    assert FilterSettings(**stored["l"]) == later.settings
+    of_earlier, of_later = (describe(TenantModels(each, None, "", {}, {}, {})).settings for each in (earlier, later))
+    assert len(of_earlier) == 8
+    assert FilterSettings(**of_earlier) == earlier.settings
+    assert FilterSettings(**of_later) == later.settings

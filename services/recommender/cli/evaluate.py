@@ -260,9 +260,9 @@ def mastery(
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
-    """Measure how often intervals hold the true chance, and whether mastered means mastered.
+    """Measure intervals and mastery with simulated learners, whose true chances are known.
 
-    Learners are simulated, because no log says what they really can do. They answer in five ways: as the model assumes;
+    No log says what people really can do. Here they answer in five ways: as the model assumes;
     to items that differ in discrimination; learning slowly, or quickly; and guessing. It needs neither data nor a
     running service, and takes a minute of CPU time.
     """

@@ -25,16 +25,18 @@ from services.recommender.models.tracing.recall_fit import fit_recall
 from services.recommender.models.tracing.settings_search import EVALUATIONS, search_settings
 from services.recommender.models.tracing.success_fit import SUCCESS_STEPS, SuccessChoice, fit_success
 
-# Below these sizes, the default constants are better than a search on too little data.
-_LEARNERS_TO_SEARCH = 50
+# With fewer responses, a search has too little data.
 _RESPONSES_TO_SEARCH = 2_000
 _LEARNERS_TO_HOLD_OUT = 10
+# With fewer learners, each fold is held out in turn: one alone has too few to judge by.
+_LEARNERS_TO_JUDGE_BY = 50
 
 
 def fit_filter(table: ResponseTable, *, seed: int, advance: Advance = lambda _done, _total: None) -> FilterSettings:
-    """Return the filter's constants; the first fold of learners takes no part in their search.
+    """Return the filter's constants.
 
-    With few learners or responses, only the variances that are served are calibrated.
+    The first fold of learners takes no part in their search, unless learners are few. With few responses, only the
+    variances that are served are calibrated.
 
     Args:
         table: the responses, of one of near-identical learners only.
@@ -45,12 +47,17 @@ def fit_filter(table: ResponseTable, *, seed: int, advance: Advance = lambda _do
     folds = np.unique(cv_fold[table.learner]).tolist()
     settings = UNFITTED
     if _is_searched(table):
-        settings = search_settings(table.of_learners(cv_fold != folds[0]), seed=seed, advance=advance)
+        searched_on = table if _has_few_learners(table) else table.of_learners(cv_fold != folds[0])
+        settings = search_settings(searched_on, seed=seed, advance=advance)
     return fit_inflation(table, settings, cv_fold, folds, seed) if len(folds) > 1 else settings
 
 
 def _is_searched(table: ResponseTable) -> bool:
-    return len(np.unique(table.learner)) >= _LEARNERS_TO_SEARCH and len(table) >= _RESPONSES_TO_SEARCH
+    return len(table) >= _RESPONSES_TO_SEARCH
+
+
+def _has_few_learners(table: ResponseTable) -> bool:
+    return len(np.unique(table.learner)) < _LEARNERS_TO_JUDGE_BY
 
 
 def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _done, _total: None) -> FittedTracing:
@@ -82,7 +89,7 @@ def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _d
         advance(1, 1)
         parameters = parameters_of(table, fit_difficulties(table, UNFITTED))
         return FittedTracing(parameters, metrics={}, hyperparameters=hyperparameters)
-    folds = in_use[:1] if _is_searched(distinct) else in_use
+    folds = in_use if _has_few_learners(distinct) else in_use[:1]
     steps = EVALUATIONS * _is_searched(distinct) + SUCCESS_STEPS * (len(folds) + 1)
 
     def further(before: int) -> Advance:

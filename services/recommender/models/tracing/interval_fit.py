@@ -148,8 +148,8 @@ def _forecast(
     of_row = np.repeat(np.arange(len(rows)), many)
 
     def summed(values: Floats) -> Floats:
-        total: Floats = np.bincount(of_row, weights=values, minlength=len(rows))
-        return total
+        sums: Floats = np.bincount(of_row, weights=values, minlength=len(rows)).astype(np.float64, copy=False)
+        return sums
 
     slots = pair[entries]
     met = summed(responses_per_pair[slots] > 0)
