@@ -14,7 +14,7 @@ from services.recommender.domain.learner.kernel import EVENT_RECORD, EVENT_SKILL
 from services.recommender.domain.learner.parameter_columns import settings_row
 from services.recommender.domain.learner.parameters import FilterSettings
 from services.recommender.domain.learner.recall import RECALL_FEATURES, RecallFeature, RecallModel, index_recall_model
-from services.recommender.domain.learner.state import LEARNER_RECORD, SKILL_RECORD
+from services.recommender.domain.learner.state import LEARNER_RECORD, RECENT_ITEM_RECORD, RECENT_ITEMS, SKILL_RECORD
 from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
 from services.recommender.evaluation.reason_recall import recall_of
 from services.recommender.models.tracing.difficulty_fit import fit_difficulties
@@ -36,6 +36,13 @@ def model_of(weights, *, intercept=0.0) -> RecallModel:
     return RecallModel(intercept, np.array(weights, np.float64), ("k",), np.array([0.3]))
 
 
+def fold(learner, records, events, event_skills, settings, items, skills) -> None:
+    """Fold events into one learner, whose recent items are not kept."""
+    none, recent_items = np.zeros(1, np.int64), np.zeros((1, RECENT_ITEMS), RECENT_ITEM_RECORD)
+    codes = np.zeros(len(items), np.uint32)
+    fold_responses(learner, recent_items, records, none, none, events, event_skills, settings, items, skills, codes)
+
+
 def folded(marks, *, then=()) -> tuple[np.ndarray, np.ndarray]:
     """The records of a learner after answers on one skill, a minute apart."""
     given = [*marks, *then]
@@ -44,9 +51,8 @@ def folded(marks, *, then=()) -> tuple[np.ndarray, np.ndarray]:
     events, event_skills = np.zeros(len(given), EVENT_RECORD), np.zeros(len(given), EVENT_SKILL_RECORD)
     events["response"], events["at_s"] = given, BEGAN_S + 60 * np.arange(len(given))
     events["evidence"], events["skills"] = 1, 1
-    none = np.zeros(1, np.int64)
     hard = np.array([[0.5, 0.2]])
-    fold_responses(learner, records, none, none, events, event_skills, np.array([settings_row(SETTINGS)]), hard, hard)
+    fold(learner, records, events, event_skills, np.array([settings_row(SETTINGS)]), hard, hard)
     return learner, records
 
 
@@ -156,7 +162,6 @@ def test_serving_computes_what_was_fitted():
     trained = predict_recall(later, table.skills, model)
     items, skills = difficulties.columns()
     row_settings = np.array([settings_row(difficulties.settings)])
-    none = np.zeros(1, np.int64)
     catalog = index_recall_model(model, {name: slot for slot, name in enumerate(table.skills)}, skills[:, 0] + 0.25)
     for place, row in enumerate(later.rows.tolist()):
         first = int(np.searchsorted(table.learner, table.learner[row]))
@@ -166,7 +171,7 @@ def test_serving_computes_what_was_fitted():
         events["item"], events["response"] = table.item[first:row], table.response[first:row]
         events["at_s"], events["evidence"], events["skills"] = table.at_s[first:row], 1, 1
         event_skills["slot"] = event_skills["skill"] = table.skill[first:row]
-        fold_responses(learner, records, none, none, events, event_skills, row_settings, items, skills)
+        fold(learner, records, events, event_skills, row_settings, items, skills)
         served = catalog.of(np.arange(len(records)), records, float(learner["mean"][0]), float(table.at_s[row]))
         assert served[table.skill[row]] == pytest.approx(trained[place], abs=1e-12)
 
