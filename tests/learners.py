@@ -109,6 +109,7 @@ def served_success(
     catalog = CatalogSuccessModel(
         success_model=success_model,
         slot_of_skill={skill: slot for slot, skill in enumerate(skills)},
+        row_of_resource={item: 0},
         item_means=np.array([difficulty.mean]),
         item_variances=np.array([difficulty.variance]),
         prior_variance=parameters.settings.item_difficulty_variance,

@@ -25,12 +25,16 @@ _CAIRN = [sys.executable, "-c", "from services.cli import main; main()"]
 
 
 class Protocol(NamedTuple):
-    """A protocol, its folder below the data (empty: it needs none), and what follows its name in the command."""
+    """A protocol, its folder below the data (empty: it needs none), and what follows its name in the command.
+
+    A protocol that learns from other data than it measures on names the other folder, too.
+    """
 
     family: str
     name: str
     folder: str
     options: tuple[str, ...] = ()
+    learned_from: str = ""
 
     @property
     def title(self) -> str:
@@ -42,7 +46,12 @@ class Protocol(NamedTuple):
         if self.family == "laws":
             # The district is no part of what ships, so `cairn` does not know it.
             return [sys.executable, "-m", "deploy.evaluation.laws"]
+        if self.family == "prerequisites":
+            # Nor is the crosswalk from the log's skills to standards.
+            return [sys.executable, "-m", "deploy.evaluation.prerequisites", "--data", str(data / self.folder)]
         given = ["--data", str(data / self.folder), "--protocol", self.name] if self.folder else []
+        if self.learned_from:
+            given += ["--learned-from", str(data / self.learned_from)]
         return [*_CAIRN, "evaluate", self.family, *given, *self.options]
 
 
@@ -50,14 +59,19 @@ PROTOCOLS = (
     Protocol("tracing", "assistments2009-kt", "assistments2009-kt"),
     Protocol("tracing", "algebra05", "algebra05"),
     Protocol("tracing", "algebra05", "algebra05", ("--few-learners", "20")),
+    Protocol("review", "algebra05", "algebra05"),
+    Protocol("review", "algebra05", "algebra05", ("--time-split",)),
     Protocol("ranking", "assistments2009", "assistments2009"),
     Protocol("ranking", "assistments2009-skills", "assistments2009"),
     Protocol("ranking", "mooccubex", "mooccubex"),
     Protocol("ranking", "movielens-100k", "movielens-100k"),
     Protocol("ranking", "movielens-100k", "movielens-100k", ("--time-split",)),
     Protocol("tagging", "oatutor", "oatutor"),
+    Protocol("tagging", "new-framework", "ccss", learned_from="oatutor"),
     Protocol("closed-loop", "simulated", ""),
+    Protocol("mastery", "simulated", ""),
     Protocol("laws", "district", ""),
+    Protocol("prerequisites", "assistments2009-ccss", "assistments2009"),
 )
 
 app = typer.Typer(rich_markup_mode="markdown", pretty_exceptions_enable=False)
@@ -95,8 +109,9 @@ def evaluate(
 
 def _run(chosen: Sequence[Protocol], data: Path, results: Path) -> None:
     for protocol in chosen:
-        if not (data / protocol.folder).is_dir():
-            _fail(f"--data {data}: there is no folder {protocol.folder}, which {protocol.title} needs")
+        for folder in (protocol.folder, protocol.learned_from):
+            if not (data / folder).is_dir():
+                _fail(f"--data {data}: there is no folder {folder}, which {protocol.title} needs")
     results.mkdir(parents=True, exist_ok=True)
     for protocol in chosen:
         typer.echo(f"{protocol.title} ...", err=True)

@@ -19,7 +19,7 @@ over resampled learners (for tagging, groups of near-duplicates). `cairn` is wha
 [science.md](science.md) and [tagging.md](tagging.md) explain what the figures mean and what they do not show. Plots and
 slices are in [evaluation.html](evaluation.html). In `closed-loop`, learners are simulated, each row is a policy, and
 intervals are over resampled classrooms of simulated learners. In `few-learners`, a figure is the mean over ten draws of
-learners to fit on, with the lowest and the highest.
+learners to fit on, with the lowest and the highest. In `mastery`, each row is a way in which simulated learners answer.
 """
 
 

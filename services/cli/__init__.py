@@ -40,7 +40,7 @@ _EXTRAS = {
 }
 
 # Commands whose results are the same on every processor of a kind.
-_REPRODUCIBLE = frozenset({"train", "tune", "tracing", "ranking", "tagging", "closed-loop"})
+_REPRODUCIBLE = frozenset({"train", "tune", "tracing", "review", "ranking", "tagging", "closed-loop", "mastery"})
 
 
 class _Root(typer.core.TyperGroup):
@@ -148,7 +148,7 @@ _ANSWERS = "Answers out"
 _MODELS = "Models and derived state"
 _OPERATING = "Operating"
 
-# It reads the log of events, which the recommender does, and is about the catalog.
+# They read the log of events, which the recommender does, and are about the catalog.
 _UNRESOLVED = _LaterCommand(
     "unresolved",
     "services.recommender.cli.unresolved",
@@ -157,9 +157,24 @@ _UNRESOLVED = _LaterCommand(
     None,
 )
 
+_PREREQUISITES = _LaterCommand(
+    "prerequisites",
+    "services.recommender.cli.prerequisites",
+    (),
+    "Show which of the catalog's prerequisites learners' responses support and contradict, and propose others.",
+    None,
+)
+
 COMMANDS = (
     _LaterCommand("ingest", _INGEST, (), "Load events from files.", _DATA),
-    _LaterCommand("catalog", _CATALOG, (), "Manage skills, resources and rules.", _DATA, with_commands=(_UNRESOLVED,)),
+    _LaterCommand(
+        "catalog",
+        _CATALOG,
+        (),
+        "Manage skills, resources and rules.",
+        _DATA,
+        with_commands=(_UNRESOLVED, _PREREQUISITES),
+    ),
     _LaterCommand(
         "recommend",
         _LEARNERS,
@@ -246,6 +261,13 @@ EVALUATIONS = (
         _MODELS,
     ),
     _LaterCommand(
+        "review",
+        _EVALUATE,
+        ("review",),
+        "Measure how well it is predicted what learners still know on a later day.",
+        _MODELS,
+    ),
+    _LaterCommand(
         "ranking",
         _EVALUATE,
         ("ranking",),
@@ -257,6 +279,13 @@ EVALUATIONS = (
         _EVALUATE,
         ("closed-loop",),
         "Measure how much simulated learners learn when a policy decides what they work on next.",
+        _MODELS,
+    ),
+    _LaterCommand(
+        "mastery",
+        _EVALUATE,
+        ("mastery",),
+        "Measure intervals and mastery with simulated learners, whose true chances are known.",
         _MODELS,
     ),
     _LaterCommand(

@@ -20,7 +20,7 @@ from services.recommender.domain.learner.kernel import (
 )
 from services.recommender.domain.learner.parameters import TracingParameters
 from services.recommender.domain.learner.record import NEW_LEARNER
-from services.recommender.domain.learner.state import LEARNER_RECORD, SKILL_RECORD
+from services.recommender.domain.learner.state import LEARNER_RECORD, RECENT_ITEM_RECORD, RECENT_ITEMS, SKILL_RECORD
 
 LEARNERS = 1_000
 EVENTS_EACH = 20
@@ -119,8 +119,9 @@ def _bulk() -> Callable[[], object]:
     first_slot = np.arange(0, LEARNERS * SKILLS + 1, SKILLS)
     rows = np.zeros(LEARNERS, np.int64)
     difficulty = np.array([[0.0, 1.5]])
+    recent, codes = np.zeros((LEARNERS, RECENT_ITEMS), RECENT_ITEM_RECORD), np.ones(1, np.uint32)
     return lambda: fold_responses(
-        learners, skills, first_slot, rows, events, event_skills, settings, difficulty, difficulty
+        learners, recent, skills, first_slot, rows, events, event_skills, settings, difficulty, difficulty, codes
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import zlib
 
 import orjson
 
@@ -21,7 +22,7 @@ from services.recommender.domain.learner.events import (
     PreferenceEvent,
 )
 from services.recommender.domain.learner.fold import LearnerFold
-from services.recommender.domain.learner.parameters import TracingParameters
+from services.recommender.domain.learner.parameters import ItemDifficulty, TenantParameters, TracingParameters
 from services.recommender.domain.learner.record import NEW_LEARNER
 from tests.adapters.memory_states import MemoryStates
 
@@ -56,12 +57,17 @@ class Records:
         ]
 
 
+REMEMBERED = TracingParameters(
+    "t", {"t": TenantParameters(items={"item-7": ItemDifficulty(0.0, 0.5)}, recent_items=True)}
+)
+
+
 async def data_of(events: list[LearnerEvent]) -> PersonalData:
     store = MemoryStates().fold_store(1)
-    (folded,) = LearnerFold(TracingParameters()).fold([LearnerEvents("t", NEW_LEARNER, list(enumerate(events)))])
+    (folded,) = LearnerFold(REMEMBERED).fold([LearnerEvents("t", NEW_LEARNER, list(enumerate(events)))])
     assert not folded.refused
     await store.commit([LearnerCommit(b"t/L", -1, folded.stored, folded.seen, checkpoint_changed=True)])
-    return PersonalData(store, TracingParameters(), Records())
+    return PersonalData(store, REMEMBERED, Records())
 
 
 async def test_all_stored_data_is_exported_as_json():
@@ -74,6 +80,8 @@ async def test_all_stored_data_is_exported_as_json():
     assert state["skills"][0]["attempts"] == 2
     assert state["resources"] == [{"resource": "video-1", "kind": "opened", "at": None}]
     assert state["dismissed"] == ["video-2"]
+    code = zlib.crc32(b"item-7")
+    assert state["recent_items"] == [{"item_code": code, "response": 0.0}, {"item_code": code, "response": 1.0}]
     assert state["preferences"] == {"goals": ["ratios"], "interests": ["space"], "formats": [2], "pace": "gentle"}
     assert [entry["voided"] for entry in given["journal"]] == [False, False, False, False, True]
     assert given["corrections_waiting"] == [{"target_fingerprint": fp(99).hex(), "voided": False, "response": 0.5}]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import replace
 
 from cairn.v1 import events_pb2
 from services.common.kafka.envelope import record_key
 from services.recommender.application.ports.epochs import EpochMeta, EpochStatus
 from services.recommender.application.state.epochs import digest_epoch
 from services.recommender.domain.learner.parameters import (
+    FilterSettings,
     ItemDifficulty,
     SkillDifficulty,
     TenantParameters,
@@ -32,6 +34,23 @@ FITTED = TracingParameters(
         "riverbend": TenantParameters(
             items={f"item-{number}": ItemDifficulty(-1.5 + 0.25 * number, 0.3) for number in range(12)},
             skills={skill: SkillDifficulty(-0.4 + 0.3 * number, 0.2, 0.1) for number, skill in enumerate(SKILLS)},
+        )
+    },
+)
+
+
+REMEMBERED = replace(
+    FITTED,
+    parameters_id="recent-golden",
+    tenants={"riverbend": replace(FITTED.tenants["riverbend"], recent_items=True)},
+)
+# The same, of a tenant whose learners learn.
+LEARNING = TracingParameters(
+    "learning-golden",
+    {
+        "riverbend": replace(
+            FITTED.tenants["riverbend"],
+            settings=FilterSettings(base=0.2, learning=0.11, retention=0.93, moderation=1.0),
         )
     },
 )
@@ -124,9 +143,10 @@ def _change(log, draws, one, answers, kind, number):
 
 
 async def fold_values():
-    """Digests, positions, dead letters, and each learner's numbers, with the priors and with fitted parameters."""
+    """Digests, positions, dead letters, and each learner's numbers, by kind of parameters."""
     values = {}
-    for name, parameters in (("priors", TracingParameters()), ("fitted", FITTED)):
+    kinds = {"priors": TracingParameters(), "fitted": FITTED, "recent": REMEMBERED, "learning": LEARNING}
+    for name, parameters in kinds.items():
         states, letters, log = MemoryStates(), MemoryDeadLetters(), every_kind()
         await states.create(EpochMeta(1, EpochStatus.LIVE, parameters.parameters_id, "", "golden/4", {}))
         reports = await fold(log, states, 1, letters, parameters)
@@ -163,7 +183,8 @@ def learner_numbers(blob):
         for name, record in zip(state.skill_names, state.skill_records, strict=True)
     }
     wants = state.preferences
-    return {
+    recent = {"recent_items": state.recent_items.tolist()} if len(state.recent_items) else {}
+    return recent | {
         "mean": state.mean,
         "variance": state.variance,
         "responses": state.responses,

@@ -167,7 +167,7 @@ def _bundle_values():
     }
     for tenant, parameters in sorted(bundle.parameters.tenants.items()):
         found = values["tenants"][tenant] = {
-            "settings": _numbers(parameters.settings),
+            "settings": parameters.settings.stored(),
             "items": {item: _numbers(one) for item, one in sorted(parameters.items.items())},
             "skills": {skill: _numbers(one) for skill, one in sorted(parameters.skills.items())},
         }

@@ -17,7 +17,7 @@ import redis.asyncio
 from typer.testing import CliRunner
 
 from cairn.v1 import catalog_pb2, events_pb2
-from services.common.kafka.envelope import RESOURCES, record_key
+from services.common.kafka.envelope import RESOURCES, SKILLS, record_key
 from services.recommender.adapters.kafka.log import KafkaLog
 from services.recommender.adapters.redis.epochs import RedisEpochs
 from services.recommender.adapters.redis.keys import position_key
@@ -27,6 +27,7 @@ from services.recommender.application.state.epochs import digest_epoch
 from services.recommender.application.state.fold_events import FoldEvents
 from services.recommender.bootstrap import worker as bootstrap_worker
 from services.recommender.cli.epochs import app
+from services.recommender.cli.prerequisites import app as prerequisites_app
 from services.recommender.cli.train import app as train_app
 from services.recommender.cli.unresolved import app as unresolved_app
 from services.recommender.domain.learner.fold import LearnerFold
@@ -151,6 +152,11 @@ def unresolved():
     return result.exit_code, result.output
 
 
+def prerequisites():
+    result = CliRunner().invoke(prerequisites_app, ["--tenant", TENANT])
+    return result.exit_code, result.output
+
+
 def trained(folder):
     """The exit code, what was said, and how many skills the tenant's responses of the newest training have."""
     result = CliRunner().invoke(train_app, ["train", "--json", str(folder / "trained.json")])
@@ -200,7 +206,15 @@ def test_a_replay_makes_events_evidence_of_skills_that_their_items_were_tagged_w
     code, said, skills = trained(tmp_path)
     assert (code, "events without skills restamped by catalog 1/0, as in the current epoch" in said) == (0, True), said
     assert skills == 7 + 2
+    building = catalog_pb2.Skill(id="area", prerequisites=["ratios"])
+    skill = Record(record_key(TENANT, building.id), building.SerializeToString(), partition=0)
+    asyncio.run(publish(broker, [skill], SKILLS))
+    # In the log itself, no event has either.
+    code, said = prerequisites()
+    assert (code, "of 1 prerequisites, 1 have both ends in the log" in said) == (0, True), said
     client.delete("cairn:2:skills")
+    code, said = prerequisites()
+    assert (code, "the state store has lost them" in said) == (2, True), said
     code, said, _ = trained(tmp_path)
     assert (code, "the state store has lost them" in said) == (1, True), said
     code, said = cairn("epoch", "snapshot", "2", "epoch-2.cairn")

@@ -24,12 +24,14 @@ from services.recommender.application.ports.models import (
     TenantModels,
     TrainingWindow,
 )
+from services.recommender.domain.learner.item_pairs import ItemPairs
 from services.recommender.domain.learner.parameters import (
     FilterSettings,
     ItemDifficulty,
     SkillDifficulty,
     TenantParameters,
 )
+from services.recommender.domain.learner.recall import RECALL_FEATURES, RecallModel
 from services.recommender.domain.learner.success_features import SHARED_FEATURES
 from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.training.positives import positives_of
@@ -43,11 +45,25 @@ from services.recommender.models.collaborative.neighbours import ItemItemModel
 CREATED_AT = datetime(2026, 3, 4, 5, 6, 7, 890_000, tzinfo=UTC)
 CHOICE = CollaborativeChoice("item_knn", {"shrinkage": 10.0}, {"item_knn": 0.11, "als": 0.1}, {"ease": "too large"}, 1)
 WIDTH = len(SHARED_FEATURES)
+PAIRS = ItemPairs(
+    items=("item-a", "größe/ß"),
+    starts=np.array([0, 1, 1, 2, 4]),
+    later=np.array([1, 0, 0, 1], np.int32),
+    surprise=np.array([0.1, -3.5, 0.0, 2.25], np.float32),
+    information=np.array([0.2, 7.5, 0.7, 1.0], np.float32),
+)
 HEAD = SuccessModel(
     products=np.triu(np.random.default_rng(3).normal(size=(WIDTH, WIDTH))),
     ranges=np.vstack([np.full(WIDTH, -2.0), np.full(WIDTH, 2.0)]),
     skills=("fractions", "größe/ß"),
     per_skill=np.random.default_rng(4).normal(size=(2, len(SHARED_FEATURES))),
+    pairs=PAIRS,
+    recent_items=True,
+)
+
+
+RECALL = RecallModel(
+    0.3, np.random.default_rng(5).random(len(RECALL_FEATURES)), ("fractions", "größe/ß"), np.array([0.25, -0.1])
 )
 
 
@@ -59,6 +75,7 @@ def draft(*, created_at: datetime = CREATED_AT, records: int = 10) -> BundleDraf
             settings=FilterSettings(base=0.1),
             items={"item-b": ItemDifficulty(0.1, 0.2), "item-a": ItemDifficulty(-1.3, 0.7)},
             skills={"fractions": SkillDifficulty(0.4, 0.3, -0.6)},
+            recent_items=True,
         ),
         collaborative=ModelArrays(
             "als", {"regularization": 0.1, "confidence": 3.0}, ("r1", "r2", "r3", "größe/ß"), {"factors": factors}
@@ -69,6 +86,7 @@ def draft(*, created_at: datetime = CREATED_AT, records: int = 10) -> BundleDraf
         hyperparameters={"seed": 1.0},
         success=HEAD,
         choice=CHOICE,
+        recall=RECALL,
     )
     hilltop = TenantModels(TenantParameters(), None, "2 learners, at least 10 are needed", {"learners": 2}, {}, {})
     return BundleDraft(
@@ -157,14 +175,64 @@ class BundleStoreSuite:
         ):
             assert read.tobytes() == written.astype(np.float32).astype(np.float64).tobytes()
 
+    def test_pairs_of_items_are_read_back_bit_for_bit_and_states_keep_the_items_they_are_looked_up_by(self, store):
+        bundle = store.load(store.write(draft()))
+        assert [bundle.parameters.for_tenant(tenant).recent_items for tenant in ("riverbend", "hilltop")] == [
+            True,
+            False,
+        ]
+        success_model = bundle.success["riverbend"]
+        assert success_model.recent_items
+        assert success_model.pairs.items == PAIRS.items
+        for name in ("starts", "later", "surprise", "information"):
+            assert getattr(success_model.pairs, name).tobytes() == getattr(PAIRS, name).tobytes()
+
+    @pytest.mark.parametrize("change", [{"starts": np.array([0, 2, 1, 2, 4])}, {"later": np.array([1, 0, 2, 1])}])
+    def test_pairs_that_do_not_fit_their_items_are_refused(self, store, change):
+        plain = draft()
+        damaged = dataclasses.replace(HEAD, pairs=dataclasses.replace(PAIRS, **change))
+        tenants = {**plain.tenants, "riverbend": dataclasses.replace(plain.tenants["riverbend"], success=damaged)}
+        bundle_id = store.write(dataclasses.replace(plain, tenants=tenants))
+        with pytest.raises(BundleUnreadableError, match=r"riverbend/success_pairs\.npy: it does not fit its 2 items"):
+            store.load(bundle_id)
+
     def test_a_success_model_is_copied_bit_for_bit(self, store):
         first = store.write(draft())
         carried = dataclasses.replace(
             draft(created_at=CREATED_AT + timedelta(days=1)), tenants=store.tenant_models(first)
         )
         second = store.write(carried)
-        for name in ("success_products.npy", "success_ranges.npy", "success_per_skill.npy", "success_skills.json"):
+        names = ("products.npy", "ranges.npy", "per_skill.npy", "skills.json", "pairs.npy", "pair_starts.npy")
+        for name in (f"success_{part}" for part in (*names, "pair_items.json")):
             assert store.read_file(first, f"riverbend/{name}") == store.read_file(second, f"riverbend/{name}")
+
+    def test_a_recall_model_read_back_is_the_same_within_its_stored_precision_and_is_copied_bit_for_bit(self, store):
+        first = store.write(draft())
+        models = store.load(first).recall
+        assert set(models) == {"riverbend"}
+        found = models["riverbend"]
+        assert found.intercept == np.float32(RECALL.intercept)
+        assert found.skills == RECALL.skills
+        for read, written in ((found.weights, RECALL.weights), (found.offsets, RECALL.offsets)):
+            assert read.tobytes() == written.astype(np.float32).astype(np.float64).tobytes()
+        second = store.write(
+            dataclasses.replace(draft(created_at=CREATED_AT + timedelta(days=1)), tenants=store.tenant_models(first))
+        )
+        for name in ("recall_weights.npy", "recall_offsets.npy", "recall_skills.json"):
+            assert store.read_file(first, f"riverbend/{name}") == store.read_file(second, f"riverbend/{name}")
+
+    def test_a_recall_model_that_could_rise_with_time_or_has_other_features_is_refused(self, store, monkeypatch):
+        plain = draft()
+        rising = dataclasses.replace(RECALL, weights=RECALL.weights - 0.9)
+        tenants = {**plain.tenants, "riverbend": dataclasses.replace(plain.tenants["riverbend"], recall=rising)}
+        bundle_id = store.write(dataclasses.replace(plain, tenants=tenants))
+        with pytest.raises(BundleUnreadableError, match=r"recall_weights\.npy: a weight is negative: train again"):
+            store.load(bundle_id)
+        monkeypatch.setattr(bundle_models, "RECALL_FEATURES", (*RECALL_FEATURES[:-1], "shoe_size"))
+        other = store.write(plain)
+        monkeypatch.undo()
+        with pytest.raises(BundleUnreadableError, match=r"tenants\.riverbend\.recall: its features .*train again"):
+            store.load(other)
 
     def test_the_choice_of_tuning_is_part_of_the_content_and_read_back(self, store):
         bundle_id = store.write(draft())
@@ -204,19 +272,19 @@ class BundleStoreSuite:
             assert not values.any()
         assert not found.per_skill[:, newer].any()
 
-    def test_a_bundle_from_before_success_models_existed_is_readable(self, store, url):
+    def test_a_bundle_from_before_success_and_recall_models_existed_is_readable(self, store, url):
         plain = draft()
         plain = dataclasses.replace(plain, tenants={"hilltop": plain.tenants["hilltop"]})
         bundle_id = store.write(plain)
         files, root = fsspec.core.url_to_fs(url)
         manifest = orjson.loads(files.cat_file(f"{root}/{bundle_id}/manifest.json"))
-        for part in ("success", "choice"):
+        for part in ("success", "choice", "recall"):
             del manifest["content"]["tenants"]["hilltop"][part]
         digest = hashlib.sha256(orjson.dumps(manifest["content"], option=orjson.OPT_SORT_KEYS)).hexdigest()
         manifest["bundle_id"] = older = f"{bundle_id[:-16]}{digest[:16]}"
         files.mv(f"{root}/{bundle_id}", f"{root}/{older}", recursive=True)
         files.pipe_file(f"{root}/{older}/manifest.json", orjson.dumps(manifest))
-        assert store.load(older).success == {}
+        assert store.load(older).success == store.load(older).recall == {}
 
     def test_the_same_content_has_the_same_hash_whenever_it_is_written(self, store):
         first = store.write(draft())
@@ -267,7 +335,7 @@ class BundleStoreSuite:
         bundle_id = store.write(draft())
         files, root = fsspec.core.url_to_fs(url)
         names = list(store.manifest(bundle_id)["content"]["files"])
-        assert len(names) == 14
+        assert len(names) == 17
         for name in names:
             path = f"{root}/{bundle_id}/{name}"
             intact = files.cat_file(path)

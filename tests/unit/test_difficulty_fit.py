@@ -14,7 +14,6 @@ from services.recommender.models.tracing.difficulty_fit import (
     fit_difficulties,
     parameters_of,
     predict,
-    search_settings,
 )
 
 ITEMS, SKILLS = 40, 4
@@ -106,20 +105,3 @@ def test_a_resource_that_is_no_item_has_the_mean_difficulty_of_the_distinct_item
         "i2": ItemDifficulty(-1.5, 0.75),
         "quiz": ItemDifficulty(-0.5, 0.5),
     }
-
-
-def test_the_search_finds_constants_that_predict_at_least_as_well_as_the_defaults():
-    table, _ = simulated(300)
-    fitting = np.arange(len(table.learners)) < 200
-    fitted_on, evaluated_on = table.of_learners(fitting), table.of_learners(~fitting)
-    steps = []
-    found = search_settings(
-        fitted_on, evaluated_on, evaluations=40, advance=lambda done, total: steps.append((done, total))
-    )
-
-    def loss(settings):
-        return log_loss(evaluated_on.response, predict(evaluated_on, fit_difficulties(fitted_on, settings)))
-
-    assert loss(found) <= loss(FilterSettings())
-    assert steps[-1] == (40, 40)
-    assert steps == sorted(steps)

@@ -13,6 +13,7 @@ from services.common.resource_kinds import ResourceKind
 from services.recommender.domain.learner.events import InteractionKind
 from services.recommender.domain.learner.parameters import TenantParameters
 from services.recommender.domain.learner.preferences import Preferences
+from services.recommender.domain.learner.recall import RecallModel
 from services.recommender.domain.learner.state import RecentResource
 from services.recommender.domain.ranking.catalog import CatalogResource, CatalogSkill, build_columns
 from services.recommender.domain.ranking.learner_context import look_up_learner
@@ -259,6 +260,20 @@ def test_gaps_and_working_level_are_those_of_the_server(state):
     assume(lowest == highest)
     gaps = {CATALOG.skill_ids[slot] for slot in learner.gaps.urgency.nonzero()[0]}
     assert where(state).gaps == gaps
+
+
+RECALL = RecallModel(0.5, np.array([0.6, 0.8, 0.1, 0.2, 0.3, 0.3]), ("g3-0",), np.array([0.4]))
+
+
+@pytest.mark.parametrize("recall_model", [None, RECALL], ids=["by formula", "by recall"])
+@settings(max_examples=100, deadline=None)
+@given(state=_states)
+def test_what_is_mastered_and_not_due_is_what_the_server_takes_it_for(recall_model, state):
+    prepared = prepare(CATALOG, TenantParameters(), recall_model=recall_model)
+    estimates = look_up_learner(prepared, request(state), WEIGHTS).estimates
+    not_due = (estimates.mastered & (estimates.reviews < WEIGHTS.review_opens)).nonzero()[0]
+    found = whereabouts_of(prepared, state, NOW_S, EVERYTHING).mastered_not_due
+    assert found == {CATALOG.skill_ids[slot] for slot in not_due}
 
 
 @pytest.mark.parametrize(("since", "in_scope"), [(0, True), (2, True), (3, True), (4, False)])

@@ -53,6 +53,7 @@ PARAMETERS = TracingParameters(
             settings=FilterSettings(base=0.4),
             items={"i0": ItemDifficulty(0.7, 0.2), "i1": ItemDifficulty(-1.1, 0.4)},
             skills={"s0": SkillDifficulty(0.3, 0.1, 0.2)},
+            recent_items=True,
         )
     },
 )
@@ -138,6 +139,7 @@ def shown(state: LearnerState | None) -> object:
         state.resources,
         state.dismissals,
         state.preferences,
+        state.recent_items.tobytes(),
         state.last_at_s,
     )
 
@@ -651,8 +653,12 @@ def test_finishing_a_resource_forgets_how_often_it_was_opened(finish):
 
 def test_only_a_state_with_a_reopened_resource_has_the_version_that_earlier_releases_refuse():
     opened = [did(1, InteractionKind.OPENED, "r1"), did(2, InteractionKind.OPENED, "r1")]
-    assert encode_state(fold(opened[:1]).stored.state)[0] == 2
-    assert encode_state(fold(opened).stored.state)[0] == 3
+    found = []
+    for tenant, events in (("lakeside", opened[:1]), ("lakeside", opened), ("riverbend", opened)):
+        (folded,) = FOLD.fold([LearnerEvents(tenant, NEW_LEARNER, list(enumerate(events)))])
+        found.append(encode_state(folded.stored.state)[0])
+    # Recent items are in the version after that.
+    assert found == [2, 3, 4]
 
 
 def test_a_dismissed_resource_stays_away_until_it_is_opened():

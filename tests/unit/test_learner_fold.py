@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from services.recommender.domain.learner import seen, state_draft
 from services.recommender.domain.learner.batch import FoldedLearner, LearnerEvents
-from services.recommender.domain.learner.events import AssessmentEvent, Grain
+from services.recommender.domain.learner.events import VOIDED, AssessmentEvent, CorrectionEvent, Grain
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.journal import (
     JOURNAL_EVENTS,
@@ -36,6 +37,7 @@ from services.recommender.domain.learner.state import (
     StateCorruptError,
     decode_state,
     encode_state,
+    item_code,
     unpack_state,
 )
 
@@ -43,8 +45,10 @@ RIVERBEND = TenantParameters(
     settings=FilterSettings(base=0.4),
     items={"i0": ItemDifficulty(0.7, 0.2), "i1": ItemDifficulty(-1.1, 0.4)},
     skills={"s0": SkillDifficulty(0.3, 0.1, 0.2)},
+    recent_items=True,
 )
-PARAMETERS = TracingParameters("test", {"riverbend": RIVERBEND})
+LEARNING = replace(RIVERBEND, settings=FilterSettings(base=0.4, learning=0.11, retention=0.93, moderation=1.0))
+PARAMETERS = TracingParameters("test", {"riverbend": RIVERBEND, "hilltop": LEARNING})
 FOLD = LearnerFold(PARAMETERS)
 
 
@@ -110,15 +114,19 @@ class ReferenceFilter:
             variance_sum += variance + difficulty.variance
         m = s.base + self.mean - item.mean + share * logit_sum
         s2 = v_u + item.variance + share * share * variance_sum
-        p = 1.0 / (1.0 + exponential.py_func(-m)) if m >= 0 else exponential.py_func(m) / (1 + exponential.py_func(m))
-        g, h = observed.response - p, p * (1.0 - p)
-        d = 1.0 + h * s2
+        scale = math.sqrt(1.0 + math.pi / 8.0 * s2) if s.moderation else 1.0
+        e = exponential.py_func(-abs(m / scale))
+        p = (1.0 if m >= 0 else e) / (1.0 + e)
+        g, h = observed.response - p, p * (1.0 - p) / scale
+        d = scale if s.moderation else 1.0 + h * s2
         self.mean = f32(self.mean + v_u * g / d)
         self.variance = f32(max(v_u - v_u * v_u * h / d, s.variance_floor))
         for name, (mean, variance) in zip(observed.skills, abilities, strict=True):
+            moved = mean + share * variance * g / d
+            left = max(variance - share * share * variance * variance * h / d, s.variance_floor)
             self.skills[name] = (
-                f32(mean + share * variance * g / d),
-                f32(max(variance - share * share * variance * variance * h / d, s.variance_floor)),
+                f32(s.retention * moved + s.learning),
+                f32(max(s.retention * s.retention * left, s.variance_floor)),
             )
         return m / math.sqrt(1.0 + math.pi / 8.0 * s2)
 
@@ -147,14 +155,15 @@ def test_the_exponential_equals_that_of_the_math_library(x):
     assert exponential(x) == exponential.py_func(x)
 
 
+@pytest.mark.parametrize("tenant", ["riverbend", "hilltop"])
 @settings(max_examples=60, deadline=None)
-@given(events_strategy)
-def test_the_kernel_computes_the_published_formulas_bit_for_bit(events):
+@given(events=events_strategy)
+def test_the_kernel_computes_the_published_formulas_bit_for_bit(tenant, events):
     unique = list({e.fingerprint: e._replace(grain=Grain.ITEM) for e in events}.values())
-    reference = ReferenceFilter(RIVERBEND)
+    reference = ReferenceFilter(PARAMETERS.tenants[tenant])
     for observed in unique:
         reference.apply(observed)
-    folded = fold(unique).stored
+    folded = fold(unique, tenant=tenant).stored
     if folded.state is None:
         assert not unique
         return
@@ -163,6 +172,19 @@ def test_the_kernel_computes_the_published_formulas_bit_for_bit(events):
     assert set(state.skill_names) == set(reference.skills)
     for name, record in zip(state.skill_names, state.skill_records, strict=True):
         assert (float(record["mean"]), float(record["variance"])) == reference.skills[name]
+    last = [(item_code(one.item) if one.item in RIVERBEND.items else 1, f32(one.response)) for one in unique[:-6:-1]]
+    assert state.recent_items.tolist() == last
+
+
+def test_recent_items_take_forty_bytes_where_parameters_ask_for_them_and_none_elsewhere():
+    sizes = [len(encode_state(fold([event(1)], tenant=tenant).stored.state)) for tenant in ("riverbend", "lakeside")]
+    assert sizes[0] - sizes[1] == 40
+
+
+def test_what_is_no_evidence_is_not_among_the_recent_items():
+    voided = CorrectionEvent(struct.pack("<Q", 9), struct.pack("<Q", 2), VOIDED)
+    state = fold([event(1, 0.25), event(2, item="i1"), voided]).stored.state
+    assert decode_state(encode_state(state)).recent_items.tolist() == [(item_code("i0"), 0.25)]
 
 
 def test_a_response_without_skills_is_evidence_of_the_ability_as_a_whole():
@@ -218,11 +240,12 @@ def test_other_learners_of_the_batch_do_not_matter(events):
     assert stored_bytes(together[1].stored) == stored_bytes(alone.stored)
 
 
+@pytest.mark.parametrize("tenant", ["riverbend", "hilltop"])
 @settings(max_examples=40, deadline=None)
-@given(events_strategy)
-def test_folding_the_journal_from_its_checkpoint_gives_the_state(events):
-    stored = fold(events).stored
-    again = FOLD.fold_again("riverbend", stored)
+@given(events=events_strategy)
+def test_folding_the_journal_from_its_checkpoint_gives_the_state(tenant, events):
+    stored = fold(events, tenant=tenant).stored
+    again = FOLD.fold_again(tenant, stored)
     assert stored_bytes(again) == stored_bytes(stored)
 
 

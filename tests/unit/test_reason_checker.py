@@ -236,6 +236,51 @@ def test_a_review_without_a_known_time_or_before_it_is_due_is_found(last_at_s):
     assert problems_of(facts, [entry("add-practice", "REVIEW", text)])
 
 
+def by_recall(recall, *, served=True):
+    known = {**KNOWN, "add": dataclasses.replace(MASTERED, recall=recall)}
+    learner = dataclasses.replace(FACTS.learner, known=known.__getitem__, by_recall=served)
+    return dataclasses.replace(FACTS, learner=learner)
+
+
+def said_of_recall(recall):
+    text = f"Adding whole numbers: mastered, all 15 answers right; last practised 60 days ago{recall}"
+    return [entry("add-practice", "REVIEW", text)]
+
+
+@pytest.mark.parametrize(
+    ("recall", "said"),
+    [(0.649, "about 6"), (0.65, "about 7"), (0.65, "about 6"), (0.7, "about 7"), (0.04, "less than 1")],
+)
+def test_the_expected_recall_rounded_to_tenths_passes(recall, said):
+    assert problems_of(by_recall(recall), said_of_recall(f", {said} in 10 likely to be right today")) == []
+
+
+@pytest.mark.parametrize(
+    ("recall", "said"),
+    [
+        (0.56, ", about 7 in 10 likely to be right today"),
+        (0.56, ", about 5 in 10 likely to be right today"),
+        (0.56, ", less than 1 in 10 likely to be right today"),
+        (0.04, ", about 1 in 10 likely to be right today"),
+        (0.04, ", about 0 in 10 likely to be right today"),
+        # Not due, or nothing is expected.
+        (0.72, ", about 7 in 10 likely to be right today"),
+        (None, ", about 7 in 10 likely to be right today"),
+        # The formula does not decide where there is a recall model, so it is no reason.
+        (0.56, ""),
+    ],
+)
+def test_a_false_or_missing_recall_is_found(recall, said):
+    assert problems_of(by_recall(recall), said_of_recall(said))
+
+
+def test_a_recall_where_no_recall_model_is_served_is_found_and_one_that_is_not_known_passes():
+    told = said_of_recall(", about 7 in 10 likely to be right today")
+    assert problems_of(by_recall(None, served=False), told)
+    assert problems_of(by_recall(None, served=None), told) == []
+    assert problems_of(by_recall(None, served=False), said_of_recall("")) == []
+
+
 def test_a_sentence_that_two_resources_of_a_skill_share_is_found():
     game = dataclasses.replace(TRUE[0], resource="frac-game")
     assert problems_of(FACTS, [TRUE[0], game])

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.recommender.domain.ranking.skill_names import NAME_CHARACTERS, name_for_people
+from services.recommender.evaluation.reason_case import names_of
 from services.recommender.evaluation.reason_facts import SkillFacts
-from services.recommender.evaluation.reason_sentences import names_of
 
 LONG = "and much more that makes the statement of this skill too long to be a short name in a sentence about a learner"
 REST = f"{LONG} {LONG} {LONG}"

@@ -12,6 +12,7 @@ import pytest
 from services.recommender.domain.learner.batch import LearnerEvents
 from services.recommender.domain.learner.events import AssessmentEvent, Grain
 from services.recommender.domain.learner.fold import LearnerFold
+from services.recommender.domain.learner.item_pairs import NO_PAIRS, ItemPairs
 from services.recommender.domain.learner.parameters import FilterSettings, TracingParameters
 from services.recommender.domain.learner.record import NEW_LEARNER
 from services.recommender.domain.learner.state import decode_state, encode_state
@@ -20,13 +21,14 @@ from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.training.metrics import log_loss
 from services.recommender.domain.training.responses import ResponseTable, ResponseTableBuilder
 from services.recommender.models.tracing.difficulty_fit import Difficulties, fit_difficulties, parameters_of, predict
+from services.recommender.models.tracing.pair_fit import fit_item_pairs
 from services.recommender.models.tracing.success_fit import (
     SuccessChoice,
     fit_success,
     fit_weights,
     predict_success,
-    success_features,
 )
+from services.recommender.models.tracing.success_table import success_features
 from tests.learners import Ability, filter_chance, learner_state, served_success, success_chance
 
 SETTINGS = FilterSettings(learner_variance=1.2, skill_variance=0.4)
@@ -62,15 +64,15 @@ def form(penalty: float, *, products: bool = False) -> SuccessChoice:
     return SuccessChoice(clocks=False, products=products, skill_penalty=penalty, log_loss=math.nan)
 
 
-def no_weights() -> SuccessModel:
+def no_weights(pairs: ItemPairs) -> SuccessModel:
     width = len(SHARED_FEATURES)
-    return SuccessModel(np.zeros((width, width)), np.zeros((2, width)), (), np.zeros((0, width)))
+    return SuccessModel(np.zeros((width, width)), np.zeros((2, width)), (), np.zeros((0, width)), pairs)
 
 
-def served_features(state, item, skills, parameters, at_s=0) -> np.ndarray:
+def served_features(state, item, skills, parameters, at_s=0, pairs=NO_PAIRS) -> np.ndarray:
     """The features that a server computes for a learner's next response to an item."""
     predicted = np.array([filter_chance(state, item, skills, parameters)])
-    served = served_success(no_weights(), state, item, skills, parameters, at_s)
+    served = served_success(no_weights(pairs), state, item, skills, parameters, at_s)
     return served.features(np.zeros(1, np.intp), predicted)[0]
 
 
@@ -87,9 +89,10 @@ def test_training_and_serving_compute_the_same_features_bit_for_bit(graded):
         response = np.random.default_rng(3).random(len(table)).astype(np.float32)
         table = dataclasses.replace(table, response=response)
     difficulties = kept(fit_difficulties(table, SETTINGS))
-    features = success_features(table, difficulties)
+    pairs = fit_item_pairs(table, difficulties)
+    features = success_features(table, difficulties, pairs)
     assert (features.std(axis=0)[1:] > 0).all()
-    parameters = parameters_of(table, difficulties)
+    parameters = dataclasses.replace(parameters_of(table, difficulties), recent_items=True)
     fold = LearnerFold(TracingParameters("fitted", {"t": parameters}))
     for number in range(len(table.learners)):
         stored, state = NEW_LEARNER, None
@@ -98,7 +101,7 @@ def test_training_and_serving_compute_the_same_features_bit_for_bit(graded):
             skills = [table.skills[skill] for skill in table.skill[entries]]
             item = table.items[table.item[row]] if table.item[row] >= 0 else ""
             at_s = int(table.at_s[row])
-            found = served_features(state, item, skills, parameters, at_s)
+            found = served_features(state, item, skills, parameters, at_s, pairs)
             assert dict(zip(SHARED_FEATURES, found, strict=True)) == dict(
                 zip(SHARED_FEATURES, features[row], strict=True)
             )

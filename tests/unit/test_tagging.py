@@ -2,6 +2,7 @@
 
 import json
 
+import lightgbm
 import numpy as np
 import pytest
 import scipy.sparse
@@ -9,23 +10,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.catalog.domain.model import Resource, Skill, SkillTag
+from services.catalog.tagging import growing
 from services.catalog.tagging.contexts import fit_contexts
 from services.catalog.tagging.examples import (
     Example,
     NotEnoughExamplesError,
     Statement,
     example_of,
-    statement_of,
     statements_for,
+    statements_of,
+    with_equivalents,
 )
 from services.catalog.tagging.manifest import MANIFEST, TaggerUnusableError
 from services.catalog.tagging.near_duplicates import near_duplicate_groups
 from services.catalog.tagging.precision import precision_curve
 from services.catalog.tagging.ridge import fit_leaving_groups_out
 from services.catalog.tagging.scores import WAYS, fit_scorer
-from services.catalog.tagging.stacking import candidates_of, fit_stacker, ranks
+from services.catalog.tagging.stacking import candidates_of, carried, fit_stacker, ranks
 from services.catalog.tagging.store import load_tagger, save_tagger
 from services.catalog.tagging.tagger import fit_tagger, targets_of, within_memory
+from services.catalog.tagging.trees import LEAF, Trees
 from services.catalog.tagging.vectors import TextVectors
 from services.common.resource_kinds import ResourceKindName
 
@@ -205,11 +209,36 @@ class TestStacking:
         vectors, rows = TextVectors.fit([example.text for example in examples])
         statements = vectors.transform(skills)
         _, blocks = fit_scorer(rows, statements, targets, np.arange(len(examples)), [""] * len(examples))
-        candidates = candidates_of(blocks)
+        candidates = candidates_of(blocks, np.ones(len(skills), bool))
         candidates.features[:] = rng.normal(size=candidates.features.shape)
         _, held_out, _ = fit_stacker(candidates, targets, np.arange(len(examples)), seed=0)
         right = np.asarray(targets[candidates.texts, candidates.skills]).ravel() > 0
         assert abs(held_out[right].mean() - held_out[~right].mean()) < 0.5 * held_out.std()
+
+
+class TestTrees:
+    def test_a_row_takes_the_value_of_the_leaf_that_each_tree_leads_it_to(self):
+        # feature 0 at most 1: 10; else feature 1 at most 5: 20, else 30. And a tree that is a leaf: 1.
+        trees = Trees(
+            roots=np.array([0, 5], np.int32),
+            split_features=np.array([0, LEAF, 1, LEAF, LEAF, LEAF], np.int32),
+            thresholds=np.array([1.0, 0, 5.0, 0, 0, 0]),
+            lefts=np.array([1, 1, 3, 3, 4, 5], np.int32),
+            rights=np.array([2, 1, 4, 3, 4, 5], np.int32),
+            leaf_values=np.array([0, 10.0, 0, 20.0, 30.0, 1.0]),
+        )
+        rows = np.array([[1, 9], [1.5, 5], [1.5, 5.5]], np.float32)
+        assert trees.total(rows).tolist() == [11, 21, 31]
+        assert trees.total(np.repeat(rows, 600, axis=0)).tolist() == np.repeat([11.0, 21.0, 31.0], 600).tolist()
+
+    def test_grown_trees_predict_what_lightgbm_does(self):
+        rng = np.random.default_rng(0)
+        features = rng.normal(size=(2_000, 5)).astype(np.float32)
+        right = features[:, 0] * features[:, 1] + rng.normal(size=2_000) > 0
+        data = lightgbm.Dataset(features, right)
+        booster = lightgbm.train(growing._PARAMETERS | {"seed": 4}, data, num_boost_round=growing._TREES)
+        expected = booster.predict(features, raw_score=True, num_threads=1)
+        np.testing.assert_allclose(growing.grow_trees(features, right, 4).total(features), expected, atol=1e-12)
 
 
 class TestPrecision:
@@ -303,6 +332,54 @@ class TestTagger:
         with pytest.raises(NotEnoughExamplesError, match="tag more resources by hand first"):
             fit_tagger(examples)
 
+    def test_a_framework_without_examples_is_ranked_by_its_statements_and_never_applied(self):
+        new = [
+            Statement("m.1", "numerator and denominator of a fraction", "new"),
+            Statement("m.2", "the hypotenuse of a right triangle", "new"),
+        ]
+        tagger, _ = fit_tagger(corpus(60), [*(Statement(topic, topic) for topic in TOPICS), *new])
+        found = tagger.suggest([Example("x", "look at the hypotenuse of this right triangle")], limit=9)[0]
+        confidences = {one.skill: one.confidence for one in found}
+        assert confidences["m.2"] > confidences["m.1"]
+        assert found[0].skill == "triangles"
+        # All topics are applied: so much is right that it is no lack of examples that keeps the others back.
+        assert tagger.applied_from(0.9).keys() == TOPICS.keys()
+
+    def test_skills_with_and_without_examples_have_thresholds_of_their_own(self):
+        # Fifty skills have one example each, whose text says nothing of the skill.
+        rng = np.random.default_rng(0)
+        alone = [Example(f"a{n}", " ".join(rng.permutation(FILLER)[:9]) + f" only{n}", (f"t{n}",)) for n in range(50)]
+        tagger, held_out = fit_tagger([*corpus(60), *alone])
+        with_examples, without = tagger.card.applied
+        assert (with_examples.with_examples, without.with_examples) == (True, False)
+        assert with_examples.curve.supporting(0.9)
+        assert without.curve.supporting(0.9) is None
+        assert tagger.applied_from(0.9).keys() >= TOPICS.keys()
+        assert not held_out.assessment.candidates.with_examples.all()
+
+    def test_a_crosswalk_gives_a_skill_the_examples_of_those_that_are_the_same(self):
+        known = [
+            Statement("fractions", "fractions", "ours", ("urn:f",)),
+            Statement("F.1", "parts of a whole", "theirs", ("urn:f",)),
+            Statement("F.2", "something else", "theirs"),
+        ]
+        assert with_equivalents([Example("r", "text", ("fractions",)), Example("s", "text")], known) == [
+            Example("r", "text", ("fractions", "F.1")),
+            Example("s", "text"),
+        ]
+        tagger, _ = fit_tagger(corpus(30), known)
+        assert tagger.card.examples_per_skill["F.1"] == 30
+        found = tagger.suggest([Example("new", "numerator denominator half third")], limit=2)[0]
+        assert {one.skill for one in found} == {"fractions", "F.1"}
+
+    def test_equal_numbers_of_examples_give_nothing_away(self):
+        # Each skill has 30 examples with texts that say nothing: a left-out one leaves its own skill 29.
+        rng = np.random.default_rng(0)
+        examples = [Example(str(n), " ".join(rng.permutation(FILLER)[:7]), (f"s{n % 5}",)) for n in range(150)]
+        _, held_out = fit_tagger(examples)
+        first = ranks(held_out.assessment.candidates.texts, held_out.assessment.sums) == 0
+        assert carried(held_out.assessment.candidates, held_out.targets)[first].mean() < 0.4
+
     def test_untagged_resources_are_skipped(self):
         assert fit_tagger([*corpus(30), Example("bare", "no skills here")])[0].card.examples == 150
 
@@ -325,8 +402,13 @@ class TestExamples:
         )
 
     def test_a_skill_without_words_is_known_by_its_id(self):
-        assert statement_of(Skill("add_fractions")).text == "add fractions"
-        assert statement_of(Skill("x", code="3.NF.1", statement="Halves.")).text == "3.NF.1 Halves."
+        standard = Skill("x", "ccss", code="3.NF.1", statement="Halves.", parent="y", equivalents=("z",))
+        cluster = Skill("y", "ccss", statement="Fractions as numbers.", parent="not in the catalog")
+        assert statements_of([Skill("add_fractions"), standard, cluster]) == [
+            Statement("add_fractions", "add fractions"),
+            Statement("x", "3.NF.1 Halves. Fractions as numbers.", "ccss", ("z",)),
+            Statement("y", "Fractions as numbers.", "ccss"),
+        ]
         found = statements_for([Example("r", "", ("b_c",))], [Statement("a", "first")])
         assert found == [Statement("a", "first"), Statement("b_c", "b c")]
 
@@ -338,6 +420,13 @@ class TestStore:
         texts = corpus(4, seed=2)
         assert loaded.suggest(texts) == fitted[0].suggest(texts)
         assert loaded.card == fitted[0].card
+
+    def test_a_saved_tagger_still_ranks_a_framework_without_examples(self, tmp_path):
+        tagger, _ = fit_tagger(corpus(20), [Statement("m.1", "hypotenuse", "new")])
+        save_tagger(tagger, tmp_path / "tagger")
+        (found,) = load_tagger(tmp_path / "tagger").suggest([Example("x", "hypotenuse")])
+        assert (found,) == tuple(tagger.suggest([Example("x", "hypotenuse")]))
+        assert "m.1" in [one.skill for one in found]
 
     def test_saving_the_same_tagger_gives_the_same_files(self, fitted, tmp_path):
         for name in ("one", "two"):

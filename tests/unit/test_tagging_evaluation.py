@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from services.catalog.cli.evaluate import app
 from services.catalog.tagging.data_files import DataUnusableError, read_examples
 from services.catalog.tagging.evaluation import evaluate
 from services.catalog.tagging.examples import Example, NotEnoughExamplesError, Statement
+from services.catalog.tagging.new_framework import evaluate_new_framework
 
 DATA = Path(os.environ.get("CAIRN_DATA", "../shared/data")) / "oatutor"
 WORDS = [
@@ -95,6 +97,49 @@ def test_texts_that_differ_in_their_numbers_only_are_too_few_groups_for_five_fol
         evaluate(examples, protocol="tagged")
 
 
+class TestNewFramework:
+    def examples(self, count, skills):
+        """Texts that name their skill, as its statement does: the evaluation sees no example of it."""
+        found = separable(count, skills)
+        return [replace(one, skills=(f"skill {int(one.id[1:]) % skills}",)) for one in found]
+
+    def statements(self, skills):
+        return [
+            Statement(f"skill {number}", " ".join(WORDS[4 * number : 4 * number + 4]), "whatever the data says")
+            for number in range(skills)
+        ]
+
+    def test_skills_without_examples_are_found_by_their_statements_and_not_applied(self):
+        measured = evaluate_new_framework(self.examples(280, 7), self.statements(7), protocol="t")
+        served = measured.models["cairn"]
+        assert served["precision_at_1"].mean > 0.95
+        assert served["recall_at_5"].mean > 0.95
+        assert served["confident_coverage"].mean > 0.5
+        assert served["auto_apply_coverage"].mean == 0
+        assert "auto_apply_precision" not in served
+        assert measured.data.endswith("7 skills without examples, 5 folds of skills")
+
+    def test_statements_that_say_nothing_are_found_by_chance(self):
+        silent = [Statement(f"skill {number}", f"zz{number}") for number in range(7)]
+        measured = evaluate_new_framework(self.examples(140, 7), silent, protocol="t")
+        # A fold has one or two skills.
+        assert measured.models["cairn"]["precision_at_1"].mean < 0.85
+
+    def test_the_tagger_may_learn_from_another_framework(self):
+        other = separable(140, 5, seed=1)
+        names = [Statement(f"s{number}", " ".join(WORDS[4 * number : 4 * number + 3])) for number in range(5)]
+        measured = evaluate_new_framework(
+            self.examples(140, 7), self.statements(7), learned_from=(other, names), protocol="t"
+        )
+        assert measured.models["cairn"]["precision_at_1"].mean > 0.9
+        assert measured.data.endswith("7 skills without examples, learned from another framework")
+
+    def test_data_to_learn_from_that_has_the_skills_is_refused(self):
+        data = self.examples(140, 7)
+        with pytest.raises(NotEnoughExamplesError, match="the skill 'skill 0' is in both data sets"):
+            evaluate_new_framework(data, learned_from=(data, ()), protocol="t")
+
+
 class TestReading:
     def test_resources_with_text_context_and_skills(self, tmp_path):
         lines = [{"id": 1, "text": "Add halves.", "context": "Unit 2", "skills": ["a", {"skill": "b"}, "a"]}]
@@ -104,6 +149,47 @@ class TestReading:
         assert examples == [Example("1", "Unit 2\nAdd halves.", ("a", "b"), "Add halves.")]
         assert statements == [Statement("a_b", "a b"), Statement("c", "Count.")]
         assert read_examples(tmp_path, with_context=False)[0][0].text == "Add halves."
+
+    def test_skills_with_their_parents_frameworks_and_equivalents(self, tmp_path):
+        (tmp_path / "resources.jsonl").write_text('{"id": "r", "text": "t", "skills": ["a"]}\n')
+        skills = [
+            {"id": "a", "statement": "Halves.", "code": "1.G", "parent": "b", "framework": "f", "equivalents": ["u"]},
+            {"id": "b", "statement": "Shapes."},
+        ]
+        (tmp_path / "skills.jsonl").write_text("\n".join(map(json.dumps, skills)))
+        _, statements = read_examples(tmp_path, with_context=True)
+        assert statements == [Statement("a", "1.G Halves. Shapes.", "f", ("u",)), Statement("b", "Shapes.")]
+        (tmp_path / "skills.jsonl").write_text('{"id": "a", "equivalents": "u"}')
+        with pytest.raises(DataUnusableError, match=r"skills.jsonl:1: equivalents is 'u'; write a list of names"):
+            read_examples(tmp_path, with_context=True)
+
+    def test_exercises_of_the_coherence_map_without_the_code_that_gives_them_away(self, tmp_path):
+        content = {
+            "standards": {
+                "1": {"ccmathcluster_id": "7", "ordinal": "2", "desc": "<p>Add&nbsp;halves.</p>",
+                      "example_problem": "<h1>4.NF, OA Cakes</h1>\r\n<p>Cut 4 cakes.</p>"},
+                "2": {"ccmathcluster_id": "7", "ordinal": "3", "desc": "Compare.",
+                      "example_problem": "<h1>Cakes</h1><p>Cut 4 cakes.</p>"},
+                "3": {"ccmathcluster_id": "8", "ordinal": "1", "desc": "Prove.", "example_problem": None},
+            },
+            "clusters": {
+                "7": {"ccmathdomain_id": "5", "ordinal": "A", "name": "Build Fractions."},
+                "8": {"ccmathdomain_id": "6", "ordinal": "C", "name": "Triangles."},
+            },
+            "domains": {"5": {"grade": "4", "ordinal": "NF"}, "6": {"grade": "HS", "ordinal": "G-CO"}},
+        }  # fmt: skip
+        with gzip.open(tmp_path / "coherence.json.gz", "wt") as file:
+            file.write(json.dumps(content))
+        examples, statements = read_examples(tmp_path, with_context=True)
+        assert examples == [Example("exercise 0", "Cakes Cut 4 cakes.", ("4.NF.A.2", "4.NF.A.3"))]
+        assert statements == [
+            Statement("4.NF.A.2", "4.NF.A.2 Add halves. Build Fractions.", "Common Core"),
+            Statement("4.NF.A.3", "4.NF.A.3 Compare. Build Fractions.", "Common Core"),
+            Statement("G-CO.C.1", "G-CO.C.1 Prove. Triangles.", "Common Core"),
+        ]
+        (tmp_path / "coherence.json.gz").write_bytes(gzip.compress(b'{"standards": {}}'))
+        with pytest.raises(DataUnusableError, match=r"coherence.json.gz is not in the format .*clusters"):
+            read_examples(tmp_path, with_context=True)
 
     def test_problems_of_oatutor(self, tmp_path):
         step = {
@@ -193,7 +279,7 @@ class TestCommand:
     def test_a_folder_without_data_is_named(self, tmp_path):
         done = runner.invoke(app, ["--data", str(tmp_path)])
         assert done.exit_code == 2
-        assert "has neither resources.jsonl nor problems.jsonl" in done.stderr
+        assert "has none of resources.jsonl, problems.jsonl and coherence.json" in done.stderr
 
     def test_too_little_data_is_an_error(self, tmp_path):
         self.write(tmp_path, separable(20, 4))

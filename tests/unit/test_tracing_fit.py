@@ -8,15 +8,17 @@ import math
 import numpy as np
 import pytest
 
+from services.recommender.domain.learner.kernel import chance_of_success
 from services.recommender.domain.learner.parameters import FilterSettings
 from services.recommender.domain.training.responses import NONE, ResponseTable, ResponseTableBuilder
 from services.recommender.domain.training.twins import redundant
 from services.recommender.models.tracing import fit as tracing_fit
 from services.recommender.models.tracing import forecasts, success_fit
-from services.recommender.models.tracing.difficulty_fit import fit_difficulties, item_folds, predict
+from services.recommender.models.tracing.difficulty_fit import UNFITTED, fit_difficulties, item_folds, predict
 from services.recommender.models.tracing.fit import fit_tracing
 from services.recommender.models.tracing.forecasts import Forecasts, Pair, share_of_success_model
-from services.recommender.models.tracing.success_fit import predict_success, success_features
+from services.recommender.models.tracing.success_fit import predict_success
+from services.recommender.models.tracing.success_table import success_features
 
 
 def simulated(learners: int, *, seed: int = 5) -> ResponseTable:
@@ -58,7 +60,10 @@ def test_responses_without_item_or_skills_are_fitted_too():
         builder.append(learner=f"l{number}", item="", skills=[], response=1.0 if number % 3 else 0.0)
     fitted = fit_tracing(builder.build(), seed=1)
     assert fitted.parameters.items == {}
-    assert fitted.parameters.settings.base == pytest.approx(math.log(2), abs=0.2)
+    # Two thirds are right of learners and items of whom nothing is known.
+    settings = fitted.parameters.settings
+    unknown = settings.learner_variance + settings.item_difficulty_variance
+    assert chance_of_success(settings.base, unknown) == pytest.approx(2 / 3, abs=0.03)
 
 
 @pytest.mark.parametrize("response", [0.0, 1.0])
@@ -74,7 +79,7 @@ def test_a_log_of_one_outcome_only_gives_finite_numbers_and_no_auc(response):
 
 def test_an_empty_table_gives_the_priors():
     fitted = fit_tracing(ResponseTableBuilder().build(), seed=1)
-    assert fitted.parameters.settings == FilterSettings()
+    assert fitted.parameters.settings == UNFITTED
     assert fitted.metrics == {}
 
 
@@ -88,7 +93,7 @@ def test_the_same_responses_and_seed_give_the_same_parameters():
     assert fit_tracing(table, seed=4).metrics != first.metrics
 
 
-def test_few_learners_are_fitted_with_the_default_constants():
+def test_few_responses_are_fitted_with_the_default_constants():
     table = simulated(15)
     fitted = fit_tracing(table, seed=1)
     assert fitted.parameters.settings.learner_variance == FilterSettings().learner_variance
@@ -99,8 +104,8 @@ def test_learners_for_fitting_searching_and_reporting_are_different(monkeypatch)
     table = simulated(120)
     seen = {}
 
-    def search(fitted_on, evaluated_on, **_):
-        seen["fitted"], seen["evaluated"] = set(fitted_on.learner), set(evaluated_on.learner)
+    def search(table, **_):
+        seen["searched"] = set(table.learner)
         return FilterSettings()
 
     def success_model(table, *_, **__):
@@ -115,9 +120,7 @@ def test_learners_for_fitting_searching_and_reporting_are_different(monkeypatch)
     monkeypatch.setattr(forecasts, "fit_success", success_model)
     monkeypatch.setattr(tracing_fit, "_metrics", report)
     tracing_fit.fit_tracing(table, seed=1)
-    assert (
-        sorted([*seen["fitted"], *seen["evaluated"], *seen["reported"]]) == np.flatnonzero(~redundant(table)).tolist()
-    )
+    assert sorted([*seen["searched"], *seen["reported"]]) == np.flatnonzero(~redundant(table)).tolist()
     assert min(len(learners) for learners in seen.values()) > 10
     assert not seen["success"] & seen["reported"]
 

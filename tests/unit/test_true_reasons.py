@@ -16,6 +16,7 @@ from services.recommender.domain.learner.events import AssessmentEvent, Grain, I
 from services.recommender.domain.learner.fold import LearnerFold
 from services.recommender.domain.learner.parameters import TenantParameters, TracingParameters
 from services.recommender.domain.learner.preferences import Pace, Preferences
+from services.recommender.domain.learner.recall import RECALL_FEATURES, RecallModel
 from services.recommender.domain.learner.record import NEW_LEARNER
 from services.recommender.domain.learner.state import decode_state, encode_state
 from services.recommender.domain.ranking import learned, pipeline
@@ -124,6 +125,13 @@ def ranker_of(rng):
     return dataclasses.replace(learned.smallest_ranker(), statistics=statistics)
 
 
+def recall_model_of(rng):
+    """A recall model with which some skills are forgotten soon, or none."""
+    if rng.random() < 0.5:
+        return None
+    return RecallModel(rng.normal(), rng.random(len(RECALL_FEATURES)), SKILLS[:3], rng.normal(size=3))
+
+
 def rules_over(catalog, rng):
     """A pin and two boosts of random resources."""
     covered = [tuple(rng.choice(RESOURCES, 6).tolist()) for _ in range(3)]
@@ -164,7 +172,8 @@ def test_every_reason_is_true_whatever_added_to_the_score(by_trees, catalog, sta
         models=ModelScores(scores, rows, index_of_row) if by_trees else None,
         need_share=share,
     )
-    prepared = prepare(catalog, PARAMETERS, ranker=ranker_of(rng) if by_trees else learned.NO_RANKER)
+    ranker = ranker_of(rng) if by_trees else learned.NO_RANKER
+    prepared = prepare(catalog, PARAMETERS, None, ranker, recall_model_of(rng))
     with pytest.MonkeyPatch.context() as patched:
         if not as_it_is:
             patched.setattr(pipeline, "added_by_sources", contributions(rng))

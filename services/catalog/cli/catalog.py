@@ -17,6 +17,7 @@ from cairn.v1 import catalog_pb2, catalog_pb2_grpc
 from services.catalog.cli import contradictions as cli_contradictions
 from services.catalog.cli import edit as cli_edit
 from services.catalog.cli import frameworks as cli_frameworks
+from services.catalog.cli import prerequisites as cli_prerequisites
 from services.catalog.cli import rules as cli_rules
 from services.catalog.cli import tag as cli_tag
 from services.catalog.cli.calls import DEFAULT_TARGET, Kind, Target, calling, listed, send
@@ -72,6 +73,7 @@ app.add_typer(cli_edit.app)
 app.add_typer(cli_frameworks.app)
 app.add_typer(cli_tag.app)
 app.add_typer(cli_contradictions.app)
+app.add_typer(cli_prerequisites.app)
 app.add_typer(cli_rules.app, name="rules")
 
 

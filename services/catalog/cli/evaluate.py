@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -16,15 +17,37 @@ from threadpoolctl import threadpool_limits
 from services.catalog.tagging.data_files import DataUnusableError, read_examples
 from services.catalog.tagging.evaluation import FOLDS, SERVED, STAGES, Estimate, TaggingEvaluation, evaluate
 from services.catalog.tagging.examples import NotEnoughExamplesError
+from services.catalog.tagging.new_framework import evaluate_new_framework
 from services.catalog.tagging.scores import THREADS
 from services.common.command_line import BAD_INPUT, fail
 from services.common.commit import commit_of_code
 
 # Protocols by name: whether the text includes its context. Published figures have the name of their data set.
-_PROTOCOLS = {"tagged": True, "tagged-text": False, "oatutor": True, "oatutor-text": False}
+_PROTOCOLS = {"tagged": True, "tagged-text": False, "oatutor": True, "oatutor-text": False, "new-framework": True}
+_NEW_FRAMEWORK = "new-framework"
 _FAMILY = "tagging"
 
 app = typer.Typer(rich_markup_mode="markdown", add_completion=False)
+
+
+_Data = Annotated[
+    Path,
+    typer.Option(
+        help="Folder with resources.jsonl, problems.jsonl or coherence.json, plain or gzip.",
+        exists=True,
+        file_okay=False,
+    ),
+]
+_ProtocolName = Annotated[str, typer.Option(help="tagged, tagged-text or new-framework, or the name of a data set.")]
+_LearnedFrom = Annotated[
+    Path | None,
+    typer.Option(
+        help="For new-framework: folder with resources of another framework to learn from.",
+        exists=True,
+        file_okay=False,
+        show_default=False,
+    ),
+]
 
 
 @app.command(
@@ -32,13 +55,9 @@ app = typer.Typer(rich_markup_mode="markdown", add_completion=False)
 )
 def tagging(
     *,
-    data: Annotated[
-        Path,
-        typer.Option(
-            help="Folder with resources.jsonl or problems.jsonl, plain or gzip.", exists=True, file_okay=False
-        ),
-    ],
-    protocol: Annotated[str, typer.Option(help="tagged or tagged-text, or the name of a data set.")] = "tagged",
+    data: _Data,
+    protocol: _ProtocolName = "tagged",
+    learned_from: _LearnedFrom = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the figures to this file.", show_default=False)
     ] = None,
@@ -54,6 +73,9 @@ def tagging(
     `skills.jsonl` with `id` and `statement`; `tagged-text` reads no context. Or the files of OATutor: problems with
     course and lesson as context, title, text, steps and choices. Published figures have the names oatutor and
     oatutor-text.
+
+    Protocol `new-framework` measures suggestions of skills of which nothing but the statements is known. The tagger
+    learns from `--learned-from`, or, without it, from the resources of the other four of five folds of skills.
     """
     name = protocol.removeprefix(f"{_FAMILY}/")
     name = "tagged" if name == _FAMILY else name
@@ -61,12 +83,18 @@ def tagging(
         fail(f"--protocol {protocol} is not known; choose one of {', '.join(_PROTOCOLS)}", BAD_INPUT)
     if json_file and not json_file.parent.is_dir():
         fail(f"--json {json_file}: the folder {json_file.parent} does not exist; create it first", BAD_INPUT)
+    if learned_from and name != _NEW_FRAMEWORK:
+        fail(f"--learned-from is for --protocol {_NEW_FRAMEWORK}, not {name}: leave it out", BAD_INPUT)
     begun_s = time.monotonic()
     try:
         examples, statements = read_examples(data, with_context=_PROTOCOLS[name])
+        measure = evaluate
+        if name == _NEW_FRAMEWORK:
+            material = read_examples(learned_from, with_context=True) if learned_from else None
+            measure = partial(evaluate_new_framework, learned_from=material)
         # With another number of threads sums are split elsewhere, and the last digits differ.
         with _Bar() as bar, threadpool_limits(THREADS, "blas"):
-            evaluation = evaluate(
+            evaluation = measure(
                 examples,
                 statements,
                 protocol=f"{_FAMILY}/{name}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +20,8 @@ from services.common.command_line import BAD_INPUT, FAILED, fail
 from services.common.rpc.calls import ApiKeyFile, Insecure, TimeoutS
 
 if TYPE_CHECKING:
-    from services.catalog.tagging.tagger import ModelCard, SkillTagger
+    from services.catalog.tagging.precision import PrecisionLevel
+    from services.catalog.tagging.tagger import AppliedCurve, ModelCard, SkillTagger
     from services.catalog.tagging.untagged import Proposal
 
 # The tagger is unreliable on skills with fewer examples than this.
@@ -83,9 +84,9 @@ def tag(
     """Suggest skills for resources that have none, learned from those that have.
 
     Shows the most confident suggestions first, each with its confidence. With `--apply-above 0.9`, tags are written
-    from the confidence at which at least 90 % of the tags of held-out resources were right (with 95 % confidence);
-    when no confidence reaches that, nothing is written. Written tags have the origin `suggested` and their confidence,
-    and the tagger never learns from them until a person has reviewed them.
+    from the confidence at which at least 90 % of the tags of held-out resources were right (with 95 % confidence), if
+    any, judged apart for each framework and for its skills with and without examples. Written tags have the origin
+    `suggested` and their confidence, and the tagger never learns from them until a person has reviewed them.
 
     A service whose CAIRN_CATALOG_TAGGERS has the `--model` folder, under the tenant's name, loads it within seconds. It
     then serves SuggestTags, and a queue of reviews by traffic times uncertainty. `--refit` learns from the answers.
@@ -109,18 +110,18 @@ def tag(
             return
         tagger = _tagger(skills, resources, model, refit=refit)
         proposals = found.propose(tagger, bare, per_resource)
-        confidence = _supported(tagger.card, apply_above)
+        confidences = tagger.applied_from(apply_above) if apply_above is not None else {}
         if json_lines:
-            _print_lines(proposals, confidence)
+            _print_lines(proposals, confidences)
         else:
-            _print_table(proposals, confidence, limit)
+            _print_table(proposals, confidences, limit)
         console = Console(stderr=json_lines, highlight=False)
         _print_about(tagger.card, resources, console)
         if apply_above is None:
             return
         console.print(_about_applying(tagger.card, apply_above), soft_wrap=True)
-        records = [found.tagged(proposal, confidence) for proposal in proposals if proposal.above(confidence)]
-        count = sum(len(proposal.above(confidence)) for proposal in proposals)
+        records = [found.tagged(one, confidences) for one in proposals if one.above(confidences)]
+        count = sum(len(one.above(confidences)) for one in proposals)
         if records and not dry_run:
             send(stub, metadata, records, timeout_s)
         verb = "would be written" if dry_run else "written"
@@ -148,7 +149,7 @@ def _tagger(skills: Sequence[Skill], resources: Sequence[Resource], folder: Path
     from services.catalog.tagging.examples import (  # noqa: PLC0415 - as above.
         NotEnoughExamplesError,
         example_of,
-        statement_of,
+        statements_of,
     )
     from services.catalog.tagging.manifest import MANIFEST, TaggerUnusableError  # noqa: PLC0415 - as above.
     from services.catalog.tagging.store import load_tagger, save_tagger  # noqa: PLC0415 - as above.
@@ -169,7 +170,7 @@ def _tagger(skills: Sequence[Skill], resources: Sequence[Resource], folder: Path
         with console.status("learning") as status:
             tagger, _ = fit_tagger(
                 [example_of(resource) for resource in resources],
-                [statement_of(skill) for skill in skills],
+                statements_of(skills),
                 progress=lambda stage: status.update(f"learning: {stage}"),
             )
         if folder is not None:
@@ -181,11 +182,6 @@ def _tagger(skills: Sequence[Skill], resources: Sequence[Resource], folder: Path
     except OSError as error:
         fail(f"the tagger cannot be saved in {folder}: {error}. Name another folder with --model", BAD_INPUT)
     return tagger
-
-
-def _supported(card: ModelCard, precision: float | None) -> float:
-    level = card.curve.supporting(precision) if precision is not None else None
-    return level.confidence if level else float("inf")
 
 
 def _print_about(card: ModelCard, resources: Sequence[Resource], console: Console) -> None:
@@ -217,20 +213,26 @@ def _about_reviews(resources: Sequence[Resource]) -> str:
 
 
 def _about_applying(card: ModelCard, precision: float) -> str:
-    level = card.curve.supporting(precision)
-    if level is None:
+    found = [(one, level) for one in card.applied if (level := one.curve.supporting(precision))]
+    if not found:
         return (
             f"no tag is sure enough to be written: on held-out resources no confidence reached a precision of "
             f"{precision:g} (with 95 % confidence); tag more resources by hand, or review the suggestions"
         )
+    return "\n".join(_about_level(one, level) for one, level in found)
+
+
+def _about_level(one: AppliedCurve, level: PrecisionLevel) -> str:
+    of = f" of {one.framework}" if one.framework else ""
+    having = "with" if one.with_examples else "without"
     return (
-        f"tags from confidence {level.confidence:.2f} on are sure enough: {level.precision:.1%} of {level.tags:,} such "
-        f"tags of held-out resources were right, at least {level.precision_low:.1%} with 95 % confidence, and "
-        f"{level.coverage:.0%} of the resources got one"
+        f"tags of skills{of} {having} examples are sure enough from confidence {level.confidence:.2f} on: "
+        f"{level.precision:.1%} of {level.tags:,} such tags of held-out resources were right, at least "
+        f"{level.precision_low:.1%} with 95 % confidence, and {level.coverage:.0%} of the resources got one"
     )
 
 
-def _print_table(proposals: Sequence[Proposal], confidence: float, limit: int) -> None:
+def _print_table(proposals: Sequence[Proposal], confidences: Mapping[str, float], limit: int) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("resource", no_wrap=True, overflow="ellipsis", ratio=2)
     table.add_column("title", no_wrap=True, overflow="ellipsis", ratio=3)
@@ -239,8 +241,9 @@ def _print_table(proposals: Sequence[Proposal], confidence: float, limit: int) -
     table.add_column("")
     for proposal in proposals[:limit]:
         names = (proposal.resource.id, proposal.resource.title)
+        applied = proposal.above(confidences)
         for one in proposal.suggestions:
-            applies = "apply" if one.confidence >= confidence else ""
+            applies = "apply" if one in applied else ""
             table.add_row(*map(escape, (*names, one.skill)), f"{one.confidence:.2f}", applies)
             names = ("", "")
     Console(highlight=False).print(table)
@@ -248,10 +251,11 @@ def _print_table(proposals: Sequence[Proposal], confidence: float, limit: int) -
         typer.echo(f"... and {len(proposals) - limit:,} more resources: show them with --limit or --json")
 
 
-def _print_lines(proposals: Sequence[Proposal], confidence: float) -> None:
+def _print_lines(proposals: Sequence[Proposal], confidences: Mapping[str, float]) -> None:
     for proposal in proposals:
+        applied = proposal.above(confidences)
         suggestions = [
-            {"skill": one.skill, "confidence": round(one.confidence, 4), "apply": one.confidence >= confidence}
+            {"skill": one.skill, "confidence": round(one.confidence, 4), "apply": one in applied}
             for one in proposal.suggestions
         ]
         typer.echo(orjson.dumps({"id": proposal.resource.id, "suggestions": suggestions}))

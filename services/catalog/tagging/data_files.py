@@ -1,28 +1,33 @@
 """Reading tagged resources from a folder, for evaluation.
 
-Two formats are known, each plain or gzip-compressed, with one JSON object on each line:
+Three formats are known, each plain or gzip-compressed. The first two have one JSON object on each line:
 
 - `resources.jsonl`: `id`, `skills` (ids, or objects with `skill`) and `text`, or `title` and `description`; `context`,
-  if present, is the course or collection of the resource. An optional `skills.jsonl` in the same folder has `id` and
-  `statement`.
+  if present, is the course or collection of the resource. An optional `skills.jsonl` in the same folder has `id`,
+  `statement` and, where known, `code`, `parent`, `framework` and `equivalents`, as in a catalog.
 - `problems.jsonl`: problems of OATutor's content, with `title`, `body`, `steps`, `lesson`, `courseName` and `skills`.
+- `coherence.json`: the Coherence Map of the Common Core, see `coherence_map`.
 """
 
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from services.catalog.tagging.examples import Example, Statement, in_words
+from services.catalog.domain.model import Skill
+from services.catalog.tagging import coherence_map
+from services.catalog.tagging.examples import Example, Statement, statements_of
 from services.common.repeated_keys import repeated_key
 
 _RESOURCES = "resources.jsonl"
 _SKILLS = "skills.jsonl"
 _PROBLEMS = "problems.jsonl"
+_COHERENCE_MAP = "coherence.json"
 
 
 class DataUnusableError(ValueError):
@@ -42,16 +47,30 @@ def read_examples(folder: Path, *, with_context: bool) -> tuple[list[Example], l
     if file := _found(folder, _RESOURCES):
         examples = list(_examples(file, _resource, with_context=with_context))
         skills = _found(folder, _SKILLS)
-        return examples, [_statement(place, record) for place, record in _records(skills)] if skills else []
+        return examples, statements_of([_skill(place, record) for place, record in _records(skills)] if skills else [])
     if file := _found(folder, _PROBLEMS):
         return list(_examples(file, _problem, with_context=with_context)), []
+    if file := _found(folder, _COHERENCE_MAP):
+        return _coherence_map(file)
     raise DataUnusableError(
-        f"{folder} has neither {_RESOURCES} nor {_PROBLEMS} (or either with .gz); name their folder"
+        f"{folder} has none of {_RESOURCES}, {_PROBLEMS} and {_COHERENCE_MAP} (or one with .gz); name their folder"
     )
 
 
 def _found(folder: Path, name: str) -> Path | None:
     return next((file for file in (folder / name, folder / f"{name}.gz") if file.is_file()), None)
+
+
+def _coherence_map(file: Path) -> tuple[list[Example], list[Statement]]:
+    try:
+        content = file.read_bytes()
+        return coherence_map.examples_and_statements(
+            orjson.loads(gzip.decompress(content) if file.suffix == ".gz" else content)
+        )
+    except (OSError, EOFError, zlib.error, orjson.JSONDecodeError) as error:
+        raise DataUnusableError(f"{file} cannot be read: {error}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataUnusableError(f"{file} is not in the format of {_COHERENCE_MAP}: {error!r}") from error
 
 
 def _records(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -105,11 +124,16 @@ def _skills(values: Iterable[Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(value["skill"] if isinstance(value, dict) else value) for value in values))
 
 
-def _statement(place: str, record: Mapping[str, Any]) -> Statement:
+def _skill(place: str, record: Mapping[str, Any]) -> Skill:
     if "id" not in record:
         raise DataUnusableError(f"{place} has no id")
-    identifier = str(record["id"])
-    return Statement(identifier, in_words(str(record.get("statement") or identifier)))
+    equivalents = record.get("equivalents") or ()
+    if isinstance(equivalents, str):
+        raise DataUnusableError(f"{place}: equivalents is {equivalents!r}; write a list of names")
+    framework, code, statement, parent = (
+        str(record.get(name) or "") for name in ("framework", "code", "statement", "parent")
+    )
+    return Skill(str(record["id"]), framework, code, statement, parent=parent, equivalents=tuple(map(str, equivalents)))
 
 
 def _joined(parts: Iterable[Any]) -> str:

@@ -44,6 +44,7 @@ APPLY_PRECISION = 0.9
 # How often `evaluate` reports progress.
 STAGES = 1 + FOLDS * (FIT_STAGES + 1)
 _DRAWS = 1_000
+BOOTSTRAP = f"Intervals: {_DRAWS:,} bootstrap samples of groups of near-duplicates, central 95 %."
 _BINS = 15
 _CENTRAL_95 = (2.5, 97.5)
 _ABOUT_TAGS = (
@@ -52,8 +53,8 @@ _ABOUT_TAGS = (
 )
 _ABOUT_APPLYING = (
     f"auto_apply: tags from the confidence on at which held-out precision in the other folds was at least "
-    f"{APPLY_PRECISION} with 95 % confidence; coverage is the share of resources that get one, precision the share of "
-    "such tags that are right in the hidden fold."
+    f"{APPLY_PRECISION} with 95 % confidence, apart for skills with and without examples; coverage is the share of "
+    "resources that get one, precision the share of such tags that are right in the hidden fold."
 )
 # The baselines, each of which is one of the scores.
 _BASELINES = {"nearest neighbour": WAYS.index("nearest by words"), "ridge": WAYS.index("ridge")}
@@ -150,7 +151,7 @@ def evaluate(
         for name, tally in outcome.tallies().items():
             tallies.setdefault(name, np.zeros((len(tagged), tally.shape[1])))[hidden] = tally
     skills = len(described)
-    models, differences = _estimates(tallies, groups, seed)
+    models, differences = estimates(tallies, groups, seed, _measures)
     return TaggingEvaluation(
         protocol=protocol,
         data=f"{len(tagged):,} tagged resources in {groups.max() + 1:,} groups of near-duplicates, {skills:,} skills",
@@ -160,13 +161,14 @@ def evaluate(
         notes=(
             _ABOUT_TAGS,
             _ABOUT_APPLYING,
-            f"Intervals: {_DRAWS:,} bootstrap samples of groups of near-duplicates, central 95 %.",
+            BOOTSTRAP,
         ),
         seeds={"folds": seed, "bootstrap": seed},
     )
 
 
-# What is counted for each resource, so that every metric is a ratio of sums.
+# What is counted for each resource, so that every metric is a ratio of sums. The served tagger's counts continue with
+# its applied tags of skills without examples, those of them that are right, and its calibration bins.
 _COUNTED = ("right", "given", "carried", "first_right", "recall_at_5", "applied", "applied_right", "covered", "one")
 
 
@@ -175,18 +177,20 @@ class _Fold:
 
     def __init__(self, tagger: SkillTagger, held_out: HeldOut, hidden: Sequence[Example]) -> None:
         self._held_out = held_out
-        self._hidden = tagger.assess(hidden)
+        self._hidden, _ = tagger.assess(hidden)
+        applied_from = tagger.applied_from(APPLY_PRECISION)
+        self._applied_from = np.array([applied_from.get(skill, np.inf) for skill in tagger.skills])
         self._targets = targets_of(hidden, tagger.skills)
 
     def tallies(self) -> dict[str, Floats]:
         """(resources, counted) by model; the served one also has calibration bins of its first suggestions."""
-        tallies = {SERVED: self._tally(self._held_out.assessment, self._hidden, binned=True)}
+        tallies = {SERVED: self._tally(self._held_out.assessment, self._hidden, served=True)}
         for name, way in _BASELINES.items():
             tallies[name] = self._tally(_by_way(self._held_out.assessment, way), _by_way(self._hidden, way))
         tallies["majority"] = self._majority()
         return tallies
 
-    def _tally(self, shown: Assessment, hidden: Assessment, *, binned: bool = False) -> Floats:
+    def _tally(self, shown: Assessment, hidden: Assessment, *, served: bool = False) -> Floats:
         curve = precision_curve(
             shown.confidences,
             carried(shown.candidates, self._held_out.targets),
@@ -199,7 +203,11 @@ class _Fold:
         right = carried(hidden.candidates, self._targets)
         first = ranks(texts, hidden.sums) == 0
         given = hidden.confidences >= curve.best_f1().confidence
-        applied = hidden.confidences >= (supported.confidence if supported else np.inf)
+        if served:
+            applied = hidden.confidences >= self._applied_from[hidden.candidates.skills]
+        else:
+            applied = hidden.confidences >= (supported.confidence if supported else np.inf)
+        without = applied & ~hidden.candidates.with_examples
         size = self._targets.shape[0]
 
         def per_resource(pairs: NDArray[np.bool_]) -> Floats:
@@ -216,7 +224,8 @@ class _Fold:
             (per_resource(applied) > 0).astype(np.float64),
             np.ones(size),
         ]
-        if binned:
+        if served:
+            columns += [per_resource(without), per_resource(without & right)]
             # Every text has candidates, so it has a first suggestion.
             columns += _bins(hidden.confidences[first], right[first])
         return np.stack(columns, axis=1)
@@ -248,18 +257,33 @@ def _bins(confidences: Floats, right: NDArray[np.bool_]) -> list[Floats]:
     ]
 
 
-def _estimates(
-    tallies: Mapping[str, Floats], groups: NDArray[np.int64], seed: int
+def estimates(
+    tallies: Mapping[str, Floats],
+    groups: NDArray[np.int64],
+    seed: int,
+    measures_of: Callable[[Floats], dict[str, Floats]],
 ) -> tuple[dict[str, dict[str, Estimate]], dict[str, dict[str, Estimate]]]:
+    """Measures by model, and the served tagger's minus each other model's, with intervals over groups.
+
+    Args:
+        tallies: (resources, counted) by model; one of them is `cairn`.
+        groups: of each resource; a group is drawn as a whole.
+        seed: of the samples.
+        measures_of: measures of sums of counts: (samples, counted).
+    """
     count = int(groups.max()) + 1
     members = scipy.sparse.csr_matrix((np.ones(len(groups)), (groups, np.arange(len(groups)))))
     rng = np.random.default_rng(seed)
     # The first row has every group once, for the metric itself.
     draws = np.vstack([np.ones(count), rng.multinomial(count, np.full(count, 1 / count), size=_DRAWS)])
-    values = {name: _measures(draws @ (members @ tally)) for name, tally in tallies.items()}
+    values = {name: measures_of(draws @ (members @ tally)) for name, tally in tallies.items()}
     models = {name: {measure: _estimate(drawn) for measure, drawn in of.items()} for name, of in values.items()}
     differences = {
-        name: {measure: _estimate(values[SERVED][measure] - drawn) for measure, drawn in of.items()}
+        name: {
+            measure: _estimate(values[SERVED][measure] - drawn)
+            for measure, drawn in of.items()
+            if measure in values[SERVED]
+        }
         for name, of in values.items()
         if name != SERVED
     }
@@ -276,7 +300,10 @@ def _measures(sums: Floats) -> dict[str, Floats]:
     }
     if (of["applied"] > 0).all():
         measures["auto_apply_precision"] = of["applied_right"] / of["applied"]
-    if bins := sums[:, len(_COUNTED) :].T.tolist():
+    if sums.shape[1] > len(_COUNTED):
+        without, without_right, *bins = sums[:, len(_COUNTED) :].T
+        if (without > 0).all():
+            measures["auto_apply_precision_without_examples"] = without_right / without
         measures["ece"] = np.abs(np.asarray(bins)).sum(axis=0) / of["one"]
     return measures
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from services.catalog.domain.model import Resource, Skill, TagOrigin
 
@@ -40,11 +40,15 @@ class Statement:
 
     Attributes:
         skill: the skill's id.
-        text: its code and statement; its id when it has neither.
+        text: its code and statement, then the statement of its parent; its id when there is none of these.
+        framework: the framework that the skill belongs to.
+        equivalents: other names of the same skill; two skills that share a name are the same.
     """
 
     skill: str
     text: str
+    framework: str = ""
+    equivalents: tuple[str, ...] = ()
 
 
 class NotEnoughExamplesError(ValueError):
@@ -66,16 +70,48 @@ def example_of(resource: Resource) -> Example:
     )
 
 
-def statement_of(skill: Skill) -> Statement:
-    """The statement of a catalog's skill."""
-    return Statement(skill.id, in_words(" ".join(part for part in (skill.code, skill.statement) if part) or skill.id))
+def statements_of(skills: Sequence[Skill]) -> list[Statement]:
+    """The statements of a catalog's skills, in their order.
+
+    A skill's own words are often few; those of its parent, such as a cluster of standards, say more.
+    """
+    of = {skill.id: skill.statement for skill in skills}
+    return [
+        Statement(
+            skill.id,
+            in_words(
+                " ".join(part for part in (skill.code, skill.statement, of.get(skill.parent)) if part) or skill.id
+            ),
+            skill.framework,
+            skill.equivalents,
+        )
+        for skill in skills
+    ]
 
 
 def statements_for(examples: Iterable[Example], known: Sequence[Statement] = ()) -> list[Statement]:
     """A statement for each known skill and each skill of the examples, by id; the default is the id."""
-    texts = {skill: in_words(skill) for example in examples for skill in example.skills}
-    texts |= {statement.skill: statement.text for statement in known}
-    return [Statement(skill, texts[skill]) for skill in sorted(texts)]
+    found = {skill: Statement(skill, in_words(skill)) for example in examples for skill in example.skills}
+    found |= {statement.skill: statement for statement in known}
+    return [found[skill] for skill in sorted(found)]
+
+
+def with_equivalents(examples: Iterable[Example], statements: Sequence[Statement]) -> list[Example]:
+    """The examples, each with the skills that are the same as its own, too: a crosswalk gives skills examples."""
+    same: dict[str, set[str]] = {}
+    for statement in statements:
+        names = {statement.skill, *statement.equivalents}
+        merged = names.union(*(same.get(name, ()) for name in names))
+        same |= dict.fromkeys(merged, merged)
+    known = {statement.skill for statement in statements}
+    return [
+        replace(example, skills=tuple(dict.fromkeys([*example.skills, *sorted(_same(example, same) & known)])))
+        for example in examples
+    ]
+
+
+def _same(example: Example, same: Mapping[str, set[str]]) -> set[str]:
+    return set[str]().union(*(same.get(skill, ()) for skill in example.skills))
 
 
 def in_words(name: str) -> str:

@@ -10,7 +10,7 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,12 @@ from services.catalog.tagging.contexts import ContextShares
 from services.catalog.tagging.manifest import MANIFEST, TaggerUnusableError
 from services.catalog.tagging.precision import PrecisionCurve, PrecisionLevel
 from services.catalog.tagging.scores import Scorer
-from services.catalog.tagging.stacking import Stacker, Weights
-from services.catalog.tagging.tagger import ModelCard, SkillTagger
+from services.catalog.tagging.stacking import AnyModel, Mean, Stacker, Weights
+from services.catalog.tagging.tagger import AppliedCurve, ModelCard, SkillTagger
+from services.catalog.tagging.trees import Trees
 from services.catalog.tagging.vectors import TextVectors, Vectors, Vocabulary
 
-FORMAT = "cairn-skill-tagger/2"
+FORMAT = "cairn-skill-tagger/3"
 _ARRAYS = "arrays.npz"
 _NAMES = "names.json"
 _MATRICES = ("example_words", "example_pieces", "statement_words", "statement_pieces", "targets", "context_counts")
@@ -84,15 +85,14 @@ def _arrays_of(tagger: SkillTagger) -> bytes:
     arrays: dict[str, NDArray[Any]] = {
         "word_weights": words.weights,
         "piece_weights": pieces.weights,
-        "weights": scorer.weights,
+        "ridge": scorer.weights,
         "context_sizes": scorer.contexts.sizes,
-        "middle": stacker.weights.middle,
-        "spread": stacker.weights.spread,
-        "coefficients": stacker.weights.coefficients,
-        "intercept": np.asarray(stacker.weights.intercept),
-        "knots": stacker.knots,
-        "confidences": stacker.confidences,
+        **_columns("weights", stacker.model.weights),
+        **_columns("trees", stacker.model.trees),
+        **_calibration("stacker", stacker),
     }
+    if tagger.ranker:
+        arrays |= _columns("ranker.weights", tagger.ranker.model) | _calibration("ranker", tagger.ranker)
     matrices = (
         scorer.examples.words,
         scorer.examples.pieces,
@@ -113,10 +113,26 @@ def _arrays_of(tagger: SkillTagger) -> bytes:
     return buffer.getvalue()
 
 
+def _columns(name: str, record: Weights | Trees) -> dict[str, NDArray[Any]]:
+    return {f"{name}.{field.name}": np.asarray(getattr(record, field.name)) for field in fields(record)}
+
+
+def _calibration(name: str, stacker: Stacker[Any]) -> dict[str, NDArray[Any]]:
+    return {f"{name}.knots": stacker.knots, f"{name}.confidences": stacker.confidences}
+
+
 def _names_of(tagger: SkillTagger) -> bytes:
     words, pieces = tagger.vectors.vocabularies
     contexts = tagger.scorer.contexts.names
-    return orjson.dumps({"skills": tagger.skills, "words": words.terms, "pieces": pieces.terms, "contexts": contexts})
+    return orjson.dumps(
+        {
+            "skills": tagger.skills,
+            "frameworks": tagger.frameworks,
+            "words": words.terms,
+            "pieces": pieces.terms,
+            "contexts": contexts,
+        }
+    )
 
 
 def _tagger_of(names: Mapping[str, list[str]], arrays: Mapping[str, NDArray[Any]], card: ModelCard) -> SkillTagger:
@@ -135,14 +151,30 @@ def _tagger_of(names: Mapping[str, list[str]], arrays: Mapping[str, NDArray[Any]
         Vectors(example_words, example_pieces),
         Vectors(statement_words, statement_pieces),
         targets,
-        arrays["weights"],
+        arrays["ridge"],
         ContextShares(tuple(names["contexts"]), context_counts, arrays["context_sizes"]),
     )
-    weights = Weights(arrays["middle"], arrays["spread"], arrays["coefficients"], float(arrays["intercept"]))
-    stacker = Stacker(weights, arrays["knots"], arrays["confidences"])
-    return SkillTagger(names["skills"], vectors, scorer, stacker, card)
+    trees = Trees(*(arrays[f"trees.{field.name}"] for field in fields(Trees)))
+    stacker = _stacker_of("stacker", Mean(_weights_of("weights", arrays), trees), arrays)
+    ranker = None
+    if "ranker.knots" in arrays:
+        ranker = _stacker_of("ranker", _weights_of("ranker.weights", arrays), arrays)
+    return SkillTagger(names["skills"], names["frameworks"], vectors, scorer, stacker, ranker, card)
+
+
+def _weights_of(name: str, arrays: Mapping[str, NDArray[Any]]) -> Weights:
+    middle, spread, coefficients, intercept = (arrays[f"{name}.{field.name}"] for field in fields(Weights))
+    return Weights(middle, spread, coefficients, float(intercept))
+
+
+def _stacker_of(name: str, model: AnyModel, arrays: Mapping[str, NDArray[Any]]) -> Stacker[AnyModel]:
+    return Stacker(model, arrays[f"{name}.knots"], arrays[f"{name}.confidences"])
 
 
 def _card_of(values: dict[str, Any]) -> ModelCard:
-    levels = tuple(PrecisionLevel(**level) for level in values["curve"]["levels"])
-    return ModelCard(**(values | {"curve": PrecisionCurve(levels)}))
+    applied = tuple(AppliedCurve(**(one | {"curve": _curve_of(one["curve"])})) for one in values["applied"])
+    return ModelCard(**(values | {"curve": _curve_of(values["curve"]), "applied": applied}))
+
+
+def _curve_of(values: dict[str, Any]) -> PrecisionCurve:
+    return PrecisionCurve(tuple(PrecisionLevel(**level) for level in values["levels"]))

@@ -10,11 +10,28 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from services.catalog.tagging.examples import Example, NotEnoughExamplesError, Statement, statements_for
+from services.catalog.tagging.examples import (
+    Example,
+    NotEnoughExamplesError,
+    Statement,
+    statements_for,
+    with_equivalents,
+)
 from services.catalog.tagging.near_duplicates import near_duplicate_groups
 from services.catalog.tagging.precision import PrecisionCurve, precision_curve
 from services.catalog.tagging.scores import WAYS, Scorer, fit_scorer
-from services.catalog.tagging.stacking import Candidates, Stacker, candidates_of, carried, fit_stacker, ranks
+from services.catalog.tagging.stacking import (
+    Candidates,
+    Mean,
+    Stacker,
+    Weights,
+    candidates_of,
+    carried,
+    fit_stacker,
+    joined,
+    ranks,
+)
+from services.catalog.tagging.statement_ranking import candidates_by_statement, fit_statement_ranker
 from services.catalog.tagging.vectors import TextVectors
 
 EXAMPLES_MIN = 20
@@ -37,6 +54,21 @@ class Suggestion:
 
 
 @dataclass(frozen=True, slots=True)
+class AppliedCurve:
+    """What tags of some skills were worth on held-out resources. Only these tell which may be written without a person.
+
+    Attributes:
+        framework: of the skills.
+        with_examples: whether the skills have examples, apart from the resource's near-duplicates.
+        curve: precision, recall and coverage by confidence.
+    """
+
+    framework: str
+    with_examples: bool
+    curve: PrecisionCurve
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """The training data of a tagger, and its quality on held-out groups.
 
@@ -47,6 +79,7 @@ class ModelCard:
         examples_per_skill: number of examples by skill; 0 for a skill with a statement only.
         recall_at_5: mean share of a resource's skills among the first five suggestions.
         curve: precision, recall and coverage by confidence.
+        applied: the same for the skills of each framework with examples, apart by whether a skill has any.
         seed: of the folds.
     """
 
@@ -56,6 +89,7 @@ class ModelCard:
     examples_per_skill: dict[str, int]
     recall_at_5: float
     curve: PrecisionCurve
+    applied: tuple[AppliedCurve, ...]
     seed: int
 
 
@@ -93,14 +127,27 @@ class SkillTagger:
     """A fitted tagger; immutable."""
 
     def __init__(
-        self, skills: Sequence[str], vectors: TextVectors, scorer: Scorer, stacker: Stacker, card: ModelCard
+        self,
+        skills: Sequence[str],
+        frameworks: Sequence[str],
+        vectors: TextVectors,
+        scorer: Scorer,
+        stacker: Stacker[Mean],
+        ranker: Stacker[Weights] | None,
+        card: ModelCard,
     ) -> None:
-        """Use `fit_tagger` or `load_tagger`."""
+        """Use `fit_tagger` or `load_tagger`.
+
+        Each skill has its framework. The ranker is for frameworks without examples; None: there are none.
+        """
         self.skills = tuple(skills)
+        self.frameworks = tuple(frameworks)
         self.vectors = vectors
         self.scorer = scorer
         self.stacker = stacker
+        self.ranker = ranker
         self.card = card
+        self._known = _known(self.frameworks, scorer.targets)
 
     def suggest(self, resources: Sequence[Example], limit: int = 5) -> list[list[Suggestion]]:
         """The most likely skills of each resource, most likely first.
@@ -114,23 +161,38 @@ class SkillTagger:
             suggestions += self._suggest(resources[start : start + _BATCH_TEXTS], limit)
         return suggestions
 
-    def assess(self, resources: Sequence[Example]) -> Assessment:
-        """All candidates of the resources; memory grows with their number."""
+    def assess(self, resources: Sequence[Example]) -> tuple[Assessment, Assessment | None]:
+        """All candidates of the resources: of frameworks with examples, and of the others; memory grows with them."""
         vectors = self.vectors.transform([resource.text for resource in resources])
-        candidates = candidates_of(self.scorer.score(vectors, [resource.context for resource in resources]))
-        sums = self.stacker.sums(candidates.features)
-        return Assessment(candidates, sums, self.stacker.confidence(sums))
+        known, new = [], []
+        for block in self.scorer.score(vectors, [resource.context for resource in resources]):
+            known.append(candidates_of([block], self._known))
+            if self.ranker:
+                new.append(candidates_by_statement([block], ~self._known))
+        return _assessment(self.stacker, joined(known)), _assessment(self.ranker, joined(new)) if self.ranker else None
+
+    def applied_from(self, precision: float) -> dict[str, float]:
+        """From which confidence on at least this share of a skill's tags is right; absent: from none on.
+
+        Held-out resources say this of skills of the same framework, and apart of those with and without examples.
+        """
+        levels = {(one.framework, one.with_examples): one.curve.supporting(precision) for one in self.card.applied}
+        found = {
+            skill: levels.get((framework, self.card.examples_per_skill[skill] > 0))
+            for skill, framework in zip(self.skills, self.frameworks, strict=True)
+        }
+        return {skill: level.confidence for skill, level in found.items() if level}
 
     def _suggest(self, resources: Sequence[Example], limit: int) -> list[list[Suggestion]]:
-        assessment = self.assess(resources)
-        candidates = assessment.candidates
-        place = ranks(candidates.texts, assessment.sums)
         suggestions: list[list[Suggestion]] = [[] for _ in resources]
-        for pair in np.lexsort((place, candidates.texts)):
-            if place[pair] < limit:
-                suggestion = Suggestion(self.skills[candidates.skills[pair]], float(assessment.confidences[pair]))
-                suggestions[candidates.texts[pair]].append(suggestion)
-        return suggestions
+        for assessment in filter(None, self.assess(resources)):
+            candidates = assessment.candidates
+            place = ranks(candidates.texts, assessment.sums)
+            for pair in np.lexsort((place, candidates.texts)):
+                if place[pair] < limit:
+                    suggestion = Suggestion(self.skills[candidates.skills[pair]], float(assessment.confidences[pair]))
+                    suggestions[candidates.texts[pair]].append(suggestion)
+        return [sorted(found, key=lambda one: -one.confidence)[:limit] for found in suggestions]
 
 
 def fit_tagger(
@@ -144,8 +206,9 @@ def fit_tagger(
     """Fit a tagger.
 
     Args:
-        examples: tagged resources; those without skills are ignored.
+        examples: tagged resources; of those without skills only the words are used, where a framework has no examples.
         statements: statements of skills. The default is the skill's id; skills without examples can be suggested, too.
+            Skills that are the same share their examples.
         seed: of the folds, and of the sample of examples when there are too many. Fitting is deterministic.
         memory_bytes_max: approximate limit. If it is exceeded, the skills with the most examples lose some.
         progress: called with the name of each stage.
@@ -156,7 +219,7 @@ def fit_tagger(
     Raises:
         NotEnoughExamplesError: when there are too few examples, or too few distinct ones, to fit or to hold out.
     """
-    tagged = [example for example in examples if example.skills]
+    tagged = [example for example in with_equivalents(examples, statements) if example.skills]
     described = statements_for(tagged, statements)
     kept = within_memory(tagged, len(described), memory_bytes_max, seed)
     progress(f"{len(kept):,} examples of {len(described):,} skills: near-duplicates")
@@ -170,17 +233,28 @@ def fit_tagger(
     skills = [statement.skill for statement in described]
     targets = targets_of(kept, skills)
     progress("vocabulary")
-    vectors, example_vectors = TextVectors.fit([example.text for example in kept])
+    frameworks = [statement.framework for statement in described]
+    known = _known(frameworks, targets)
+    texts = [example.text for example in kept]
+    if not known.all():
+        # The examples may lack the words of a new framework and of the resources that wait for it.
+        texts += [statement.text for statement, is_known in zip(described, known, strict=True) if not is_known]
+        texts += [example.text for example in examples if not example.skills][: len(kept)]
+    vectors, text_vectors = TextVectors.fit(texts)
+    example_vectors = text_vectors.rows(0, len(kept))
     statement_vectors = vectors.transform([statement.text for statement in described])
     progress("scores, each example's group left out")
     contexts = [example.context for example in kept]
     scorer, blocks = fit_scorer(example_vectors, statement_vectors, targets, groups, contexts)
     progress("confidences on held-out folds")
-    candidates = candidates_of(blocks)
+    candidates = candidates_of(blocks, known)
     stacker, sums, confidences = fit_stacker(candidates, targets, groups, seed)
     held_out = HeldOut(Assessment(candidates, sums, confidences), targets, groups)
-    card = _card(held_out, skills, len(tagged) - len(kept), seed)
-    return SkillTagger(skills, vectors, scorer, stacker, card), held_out
+    ranker = None
+    if not known.all():
+        ranker = fit_statement_ranker(candidates_by_statement(blocks, known), targets, groups, seed)
+    card = _card(held_out, described, len(tagged) - len(kept), seed)
+    return SkillTagger(skills, frameworks, vectors, scorer, stacker, ranker, card), held_out
 
 
 def targets_of(examples: Sequence[Example], skills: Sequence[str]) -> scipy.sparse.csr_matrix:
@@ -229,22 +303,47 @@ def within_memory(examples: Sequence[Example], skills: int, memory_bytes_max: in
     return [examples[row] for row in kept]
 
 
-def _card(held_out: HeldOut, skills: Sequence[str], left_out: int, seed: int) -> ModelCard:
+def _known(frameworks: Sequence[str], targets: scipy.sparse.csr_matrix) -> NDArray[np.bool_]:
+    """Of each skill, whether its framework has examples."""
+    counts = np.asarray(targets.sum(axis=0)).ravel()
+    with_examples = {framework for framework, count in zip(frameworks, counts, strict=True) if count}
+    return np.array([framework in with_examples for framework in frameworks])
+
+
+def _assessment(stacker: Stacker[Mean] | Stacker[Weights], candidates: Candidates) -> Assessment:
+    sums = stacker.sums(candidates)
+    return Assessment(candidates, sums, stacker.confidence(sums))
+
+
+def _card(held_out: HeldOut, statements: Sequence[Statement], left_out: int, seed: int) -> ModelCard:
     assessment, targets = held_out.assessment, held_out.targets
     counts = np.asarray(targets.sum(axis=0), dtype=np.int64).ravel()
-    curve = precision_curve(
-        assessment.confidences,
-        carried(assessment.candidates, targets),
-        assessment.candidates.texts,
-        held_out.groups,
-        int(targets.sum()),
-    )
+    _, of_skill = np.unique([statement.framework for statement in statements], return_inverse=True)
+    of_pair, with_examples = of_skill[assessment.candidates.skills], assessment.candidates.with_examples
+    applied = [
+        AppliedCurve(framework, having, _curve(held_out, (of_pair == number) & (with_examples == having)))
+        for number, framework in enumerate(sorted({statement.framework for statement in statements}))
+        for having in (True, False)
+        if counts[of_skill == number].any()
+    ]
     return ModelCard(
         examples=targets.shape[0],
         examples_left_out=left_out,
         groups=int(held_out.groups.max()) + 1,
-        examples_per_skill={skill: int(count) for skill, count in zip(skills, counts, strict=True)},
+        examples_per_skill={one.skill: int(count) for one, count in zip(statements, counts, strict=True)},
         recall_at_5=float(np.nanmean(recalls_at(assessment, targets, 5))),
-        curve=curve,
+        curve=_curve(held_out, np.ones(len(of_pair), dtype=np.bool_)),
+        applied=tuple(applied),
         seed=seed,
+    )
+
+
+def _curve(held_out: HeldOut, pairs: NDArray[np.bool_]) -> PrecisionCurve:
+    candidates = held_out.assessment.candidates
+    return precision_curve(
+        held_out.assessment.confidences[pairs],
+        carried(candidates, held_out.targets)[pairs],
+        candidates.texts[pairs],
+        held_out.groups,
+        int(held_out.targets.sum()),
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from services.catalog.domain.model import Resource, SkillTag, TagOrigin
@@ -18,9 +19,9 @@ class Proposal:
     resource: Resource
     suggestions: tuple[Suggestion, ...]
 
-    def above(self, confidence: float) -> tuple[Suggestion, ...]:
-        """The suggestions of at least this confidence."""
-        return tuple(one for one in self.suggestions if one.confidence >= confidence)
+    def above(self, confidences: Mapping[str, float]) -> tuple[Suggestion, ...]:
+        """The suggestions of at least the confidence given for their skill; none of a skill without one."""
+        return tuple(one for one in self.suggestions if one.confidence >= confidences.get(one.skill, math.inf))
 
 
 def untagged(resources: Sequence[Resource]) -> list[Resource]:
@@ -44,12 +45,12 @@ def propose(tagger: SkillTagger, resources: Sequence[Resource], limit: int) -> l
     return sorted(proposals, key=lambda proposal: (-proposal.suggestions[0].confidence, proposal.resource.id))
 
 
-def tagged(proposal: Proposal, confidence: float) -> Resource:
-    """The resource with every suggestion of at least this confidence as a tag, all with the same weight.
+def tagged(proposal: Proposal, confidences: Mapping[str, float]) -> Resource:
+    """The resource with every suggestion of at least the confidence of its skill as a tag, all with the same weight.
 
     An assessment assesses the skills; any other resource teaches them.
     """
-    applied = proposal.above(confidence)
+    applied = proposal.above(confidences)
     tags = tuple(
         SkillTag(one.skill, 1 / len(applied), origin=TagOrigin.SUGGESTED, confidence=one.confidence) for one in applied
     )

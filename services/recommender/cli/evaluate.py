@@ -1,4 +1,4 @@
-"""`cairn evaluate`: the models on public data (`tracing`, `ranking`) and with simulated learners (`closed-loop`)."""
+"""`cairn evaluate`: the models on data (`tracing`, `ranking`), and simulated learners (`closed-loop`, `mastery`)."""
 
 from __future__ import annotations
 
@@ -29,9 +29,18 @@ from services.recommender.evaluation.closed_loop.run import LEARNERS_MIN, RunSet
 from services.recommender.evaluation.instructions import instructions
 from services.recommender.evaluation.intervals import Estimate
 from services.recommender.evaluation.lists import RankingSplit
+from services.recommender.evaluation.mastery import (
+    COVERAGE_MET,
+    COVERAGE_NEW,
+    PRECISION,
+    RECALL,
+    MasteryRun,
+    evaluate_mastery,
+)
 from services.recommender.evaluation.ranking import evaluate_ranking
 from services.recommender.evaluation.report import as_html, measures_of
 from services.recommender.evaluation.results import Evaluation, as_json
+from services.recommender.evaluation.review import by_learner, by_time, evaluate_review
 from services.recommender.evaluation.small_tenants import evaluate_small_tenants
 from services.recommender.evaluation.splits import split_interactions, split_sequences
 from services.recommender.evaluation.tables import DataUnusableError
@@ -125,6 +134,35 @@ def tracing(
     _write(evaluation, json_file, html_file, shown=("auc", "log_loss", "rmse", "ece"))
 
 
+@app.command("review", epilog="Example: cairn evaluate review --data data/algebra05 --protocol sequences --time-split")
+def review(
+    *,
+    data: Data,
+    protocol: Annotated[str, typer.Option(help="sequences, or the name of a data set.")],
+    time_split: Annotated[
+        bool,
+        typer.Option("--time-split", help="Fit on the first 80 % of the responses in time, not on other learners."),
+    ] = False,
+    keep_twins: KeepTwins = False,
+    json_file: JsonFile = None,
+    html_file: HtmlFile = None,
+) -> None:
+    """Measure how well it is predicted what learners still know on a later day.
+
+    A response counts if each of its skills was practised before, last at least 8 hours ago. Models: what decides when
+    a review is due, the fixed formula of tenants without a recall model, FSRS, a logistic regression on skills,
+    successes and failures, and the models of chances. Files as of `tracing`, with times; they are read and split in the
+    same way. Published figures have the name algebra05.
+    """
+    split = _chosen(protocol, "review", _TRACING)
+    name = f"review/{_short(protocol)}{'-time-split' if time_split else ''}"
+    _check_folders(json_file, html_file)
+    with _progress() as advance, _data_is_usable(), threadpool_limits(1, user_api="blas"):
+        found = (by_time if time_split else by_learner)(data, split(data, keep_twins=keep_twins))
+        evaluation = evaluate_review(name, found, commit=commit_of_checkout(), advance=advance)
+    _write(evaluation, json_file, html_file, shown=("log_loss", "auc", "rmse", "ece"))
+
+
 @app.command("ranking", epilog="Example: cairn evaluate ranking --data data/assistments2009 --protocol sequences")
 def ranking(
     *,
@@ -208,6 +246,31 @@ def closed_loop(
     with _progress() as advance, threadpool_limits(1, user_api="blas"):
         evaluation = evaluate_closed_loop(settings, commit=commit_of_checkout(), advance=advance)
     _write(evaluation, json_file, html_file, shown=(SHARE, PER_HOUR, PER_FAILURE), also=SHARES)
+    _fail_unless_it_holds(evaluation)
+
+
+@app.command("mastery", epilog="Example: cairn evaluate mastery --seed 2 --json mastery.json")
+def mastery(
+    *,
+    learners: Annotated[
+        int, typer.Option(min=50, help="Simulated learners to fit on, and as many to judge, of each way of answering.")
+    ] = MasteryRun().learners,
+    responses: Annotated[int, typer.Option(min=20, help="Responses of each learner.")] = MasteryRun().responses,
+    seed: Annotated[int, typer.Option(min=0, help="Decides everything that is drawn.")] = 1,
+    json_file: JsonFile = None,
+    html_file: HtmlFile = None,
+) -> None:
+    """Measure intervals and mastery with simulated learners, whose true chances are known.
+
+    No log says what people really can do. Here they answer in five ways: as the model assumes;
+    to items that differ in discrimination; learning slowly, or quickly; and guessing. It needs neither data nor a
+    running service, and takes a minute of CPU time.
+    """
+    _check_folders(json_file, html_file)
+    run = MasteryRun(learners=learners, responses=responses, seed=seed)
+    with _progress() as advance:
+        evaluation = evaluate_mastery(run, commit=commit_of_checkout(), advance=advance)
+    _write(evaluation, json_file, html_file, shown=(COVERAGE_MET, COVERAGE_NEW, PRECISION, RECALL))
     _fail_unless_it_holds(evaluation)
 
 

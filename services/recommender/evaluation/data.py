@@ -132,6 +132,19 @@ def read_responses(folder: Path) -> ResponseTable:
     return builder.build()
 
 
+def read_any_responses(folder: Path) -> ResponseTable:
+    """Read all responses of a folder, in whichever form it has them: those of `read_responses`, or tables of tracing.
+
+    Raises:
+        DataUnusableError: when a file is missing or malformed.
+    """
+    if has_tracing_split(folder):
+        return read_tracing_table(folder, ("train.tsv", "test.tsv"))[0]
+    if _find(folder, "responses.tsv") is not None:
+        return read_tracing_table(folder, ("responses.tsv",))[0]
+    return read_responses(folder)
+
+
 def skills_as_resources(table: ResponseTable) -> ResponseTable:
     """Return the same responses with skills as resources: one row for each skill of a response."""
     entries = table.skill_rows()

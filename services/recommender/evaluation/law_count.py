@@ -12,6 +12,7 @@ from services.recommender.domain.ranking.prepared import PreparedCatalog
 from services.recommender.domain.ranking.request import RankedResource
 from services.recommender.evaluation.laws import LAWS, Listed, verdicts
 from services.recommender.evaluation.reason_facts import facts_of_columns, learner_facts
+from services.recommender.evaluation.reason_recall import recall_of
 from services.recommender.evaluation.results import Check
 from services.recommender.evaluation.whereabouts import Whereabouts
 
@@ -44,7 +45,7 @@ class Answer:
 def whereabouts_of(
     prepared: PreparedCatalog, state: LearnerState, as_of_s: float, wanted: ResourceFilter
 ) -> Whereabouts:
-    """Where a learner is in a prepared catalog, of whose numbers only the difficulties are used.
+    """Where a learner is in a prepared catalog, of whose numbers only the difficulties and the recall model are used.
 
     Args:
         prepared: the prepared catalog.
@@ -54,16 +55,20 @@ def whereabouts_of(
     """
     catalog, difficulties = prepared.catalog, prepared.difficulties
 
-    def difficulty(skill: str) -> float:
-        return float(difficulties.skill_logits[catalog.slot_of_skill[skill]])
+    def difficulty(skill: str) -> tuple[float, float]:
+        slot = catalog.slot_of_skill[skill]
+        return float(difficulties.skill_logits[slot]), float(difficulties.skill_variances[slot])
 
+    model = None if prepared.recall is None else prepared.recall.model
+    recall = recall_of(model, state, difficulty, as_of_s)
     return Whereabouts(
         catalog=catalog,
         state=state,
-        known=learner_facts(state, difficulties.settings, difficulty, facts_of_columns(catalog)).known,
+        known=learner_facts(state, difficulties.settings, difficulty, facts_of_columns(catalog), recall).known,
         as_of_s=as_of_s,
         allowed=eligibility(catalog, wanted).allowed,
         usual=bool(prepared.ranker.ranker.models),
+        by_recall=model is not None,
     )
 
 

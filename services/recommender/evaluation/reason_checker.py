@@ -9,8 +9,9 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from services.recommender.evaluation.reason_case import CUT, Case, Parts, names_of
 from services.recommender.evaluation.reason_facts import Entry, Facts, GivenReason, SkillFacts
-from services.recommender.evaluation.reason_sentences import CUT, SENTENCES, Case, Parts, names_of, number_problems
+from services.recommender.evaluation.reason_sentences import SENTENCES, number_problems
 
 _MOST_REASONS = 2
 _RATHER_SUCCEEDS = 0.505

@@ -23,6 +23,7 @@ from services.recommender.evaluation.reason_facts import (
     scores_of_rows,
     usual_work,
 )
+from services.recommender.evaluation.reason_recall import recall_of
 from services.recommender.evaluation.results import Check
 
 _EXAMPLES = 5
@@ -116,12 +117,15 @@ class ReasonCount:
             scores = scores_of_rows(models.scores[best], models.index_of_row, catalog, history, for_all=for_all)
             usual = self._usual
 
-        def difficulty(skill: str) -> float:
-            return float(difficulties.skill_logits[catalog.slot_of_skill[skill]])
+        def difficulty(skill: str) -> tuple[float, float]:
+            slot = catalog.slot_of_skill[skill]
+            return float(difficulties.skill_logits[slot]), float(difficulties.skill_variances[slot])
 
+        model = None if self._prepared.recall is None else self._prepared.recall.model
+        recall = recall_of(model, state, difficulty, request.as_of_s)
         return Facts(
             catalog=self._catalog,
-            learner=learner_facts(state, difficulties.settings, difficulty, self._catalog),
+            learner=learner_facts(state, difficulties.settings, difficulty, self._catalog, recall),
             as_of_s=request.as_of_s,
             scores=scores,
             usual=usual,

@@ -20,6 +20,7 @@ from services.recommender.domain.learner.mastery import DEFAULT_RULE
 from services.recommender.domain.learner.parameters import FilterSettings
 from services.recommender.domain.learner.preferences import NO_PREFERENCES, Preferences
 from services.recommender.domain.learner.state import LearnerState
+from services.recommender.evaluation.reason_recall import Recall
 
 _CENTRAL_95 = 1.959963984540054
 
@@ -76,6 +77,7 @@ class KnownSkill:
         mastered: whether it counts as mastered.
         last_at_s: when the last response was given, Unix seconds; 0: not known.
         recent_failures: the decaying sum of the marks missed; None: not known.
+        recall: the expected recall today; None: there is none, or it is not known.
     """
 
     responses: int
@@ -86,6 +88,7 @@ class KnownSkill:
     mastered: bool
     last_at_s: float
     recent_failures: float | None
+    recall: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,7 @@ class LearnerFacts:
         recent: the resources they worked on lately, oldest first; None: not known and not checked.
         preferences: what they stated.
         own: responses that were evidence, on a skill of one framework; None: not known and not checked.
+        by_recall: whether reviews are due by a recall model; None: not known and not checked.
     """
 
     known: Callable[[str], KnownSkill]
@@ -105,6 +109,7 @@ class LearnerFacts:
     recent: tuple[str, ...] | None = ()
     preferences: Preferences = NO_PREFERENCES
     own: Callable[[str], int] | None = None
+    by_recall: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,13 +205,14 @@ NO_SCORES = ScoreFacts(np.zeros(0, np.float32), lambda _resource: -1, 0)
 NO_USUAL_WORK = UsualWork(lambda _skill: {}, lambda _resource: 0.5, lambda _resource: 0.0)
 
 
-def known_skill(mean: float, variance: float, record: Mapping[str, float]) -> KnownSkill:
+def known_skill(mean: float, variance: float, record: Mapping[str, float], recall: float | None = None) -> KnownSkill:
     """What is known on a skill, from the logit of success on its average item.
 
     Args:
         mean: of the logit.
         variance: of the logit.
         record: `attempts`, `successes`, `last_at_s` and `recent_failures`; without any: all 0.
+        recall: the expected recall today, if any.
     """
     deviation = math.sqrt(variance)
     above = (mean - math.log(DEFAULT_RULE.success / (1.0 - DEFAULT_RULE.success))) / deviation
@@ -221,6 +227,7 @@ def known_skill(mean: float, variance: float, record: Mapping[str, float]) -> Kn
         mastered=certainty >= DEFAULT_RULE.certainty and responses >= DEFAULT_RULE.responses,
         last_at_s=float(record.get("last_at_s", 0.0)),
         recent_failures=float(record.get("recent_failures", 0.0)),
+        recall=recall,
     )
 
 
@@ -231,16 +238,18 @@ def _sigmoid(logit: float) -> float:
 def learner_facts(
     state: LearnerState | None,
     settings: FilterSettings,
-    difficulty: Callable[[str], float],
+    difficulty: Callable[[str], tuple[float, float]],
     catalog: CatalogFacts,
+    recall: Recall | None = None,
 ) -> LearnerFacts:
     """A learner's state as facts.
 
     Args:
         state: the state; None for a new learner.
         settings: the filter's constants.
-        difficulty: of a skill's average item, on the logit scale.
+        difficulty: of a skill's average item, on the logit scale, and the variance of the skill's difficulty.
         catalog: says which skills are the same.
+        recall: the expected recall, where a recall model is served.
     """
     ability, variance = (0.0, settings.learner_variance) if state is None else (state.mean, state.variance)
     names: tuple[str, ...] = () if state is None or state.skill_records.dtype.names is None else (
@@ -259,17 +268,23 @@ def learner_facts(
             facts = catalog.skill(skill)
             each = [own(name) for name in (skill, *(() if facts is None else facts.same))]
             record = _together([one for one in each if one], settings.skill_variance)
-            mean = settings.base + ability + record.get("mean", 0.0) - difficulty(skill)
-            remembered[skill] = known_skill(mean, variance + record.get("variance", settings.skill_variance), record)
+            of_average_item, of_skill = difficulty(skill)
+            mean = settings.base + ability + record.get("mean", 0.0) - of_average_item
+            of_abilities = variance + record.get("variance", settings.skill_variance)
+            met = record.get("attempts", 0) > 0
+            of_logit = (
+                settings.inflation_met * of_abilities if met else settings.inflation_new * of_abilities + of_skill
+            )
+            remembered[skill] = known_skill(mean, of_logit, record, None if recall is None else recall(skill, record))
         return remembered[skill]
 
     def answered(skill: str) -> int:
         return int(own(skill).get("attempts", 0))
 
     if state is None:
-        return LearnerFacts(known, 0, own=answered)
+        return LearnerFacts(known, 0, own=answered, by_recall=recall is not None)
     recent = tuple(recent.resource for recent in state.resources)
-    return LearnerFacts(known, state.responses, recent, state.preferences, answered)
+    return LearnerFacts(known, state.responses, recent, state.preferences, answered, recall is not None)
 
 
 def _together(records: Sequence[dict[str, float]], prior_variance: float) -> dict[str, float]:
@@ -278,7 +293,8 @@ def _together(records: Sequence[dict[str, float]], prior_variance: float) -> dic
         return records[0] if records else {}
     beyond = [1.0 / record["variance"] - 1.0 / prior_variance for record in records]
     precision = max(1.0 / prior_variance + sum(beyond), *(1.0 / record["variance"] for record in records))
-    total = {name: sum(record[name] for record in records) for name in ("attempts", "successes", "recent_failures")}
+    summed = ("attempts", "successes", "recent_successes", "recent_failures")
+    total = {name: sum(record[name] for record in records) for name in summed}
     weighted = sum(record["mean"] / record["variance"] for record in records)
     latest = max(record["last_at_s"] for record in records)
     return {**total, "mean": weighted / precision, "variance": 1.0 / precision, "last_at_s": latest}

@@ -7,85 +7,26 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
 from services.common.resource_kinds import ResourceKind
 from services.recommender.evaluation.reason_answers import FEW, PRECISION, ROUNDING, answers_problems
-from services.recommender.evaluation.reason_facts import Entry, Facts, KnownSkill, ResourceFacts, SkillFacts
+from services.recommender.evaluation.reason_case import Case, Parts
 
-CUT = re.compile(r"(?i:\b(?:a|an|and|as|at|by|for|from|in|of|on|or|than|the|to|with)|[-.,:;(\u2013])$")
-"""How a phrase ends that was cut short."""
 _MASTERED = 0.7
 _TARGET_OF_PACE = (0.75, 0.85, 0.75, 0.65)
 _FIT_WIDTH = 0.15
 _HALF_LIFE_DAYS = 7.0
 _DUE = 0.5
 _DAY_S = 86_400.0
-_LATEST = 3
+_TENTH = 0.1
+_PRACTISED = r"mastered, (?P<answers>[^;]+); last practised (?P<days>\d+) (?P<unit>days?) ago"
 _USUAL_NEXT = 5
 _USUAL_LEARNERS = 5
 _USUAL_POINT = 0.1
-
-Parts = Mapping[str, str | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """An entry of a list with everything that its reasons must agree with.
-
-    Attributes:
-        facts: of the list.
-        entry: the entry.
-        resource: its resource.
-        number: how many entries of the list serve the entry's skill, up to this one.
-    """
-
-    facts: Facts
-    entry: Entry
-    resource: ResourceFacts
-    number: int
-
-    def known(self, skill: str) -> KnownSkill:
-        """What is known about the learner on a skill."""
-        return self.facts.learner.known(skill)
-
-    def in_catalog(self, resource: str) -> bool:
-        """Whether the catalog has a resource."""
-        return self.facts.catalog.resource(resource) is not None
-
-    @property
-    def latest(self) -> list[str]:
-        """The resources of the latest work that the catalog has, oldest first."""
-        return [each for each in self.facts.learner.recent or () if self.in_catalog(each)][-_LATEST:]
-
-    def skills_of(self, resource: str) -> set[str]:
-        """The skills of a resource."""
-        found = self.facts.catalog.resource(resource)
-        return set() if found is None else set(found.skills)
-
-    @property
-    def latest_skills(self) -> set[str]:
-        """The skills of the latest work."""
-        return {skill for resource in self.latest for skill in self.skills_of(resource)}
-
-    def prerequisites(self, skill: str) -> tuple[str, ...]:
-        """The skills that a skill builds on directly."""
-        found = self.facts.catalog.skill(skill)
-        return () if found is None else found.prerequisites
-
-    def source_of(self, skill: str) -> str:
-        """A skill's code and its framework, as sentences name them."""
-        found = self.facts.catalog.skill(skill)
-        return "" if found is None else found.source
-
-    def is_name_of(self, name: str | None, skill: str) -> bool:
-        """Whether a skill may be called so."""
-        return name in names_of(self.facts.catalog.skill(skill) or SkillFacts(skill))
-
 
 Check = Callable[[Case, str, Parts], Iterator[str]]
 
@@ -105,19 +46,6 @@ class Sentence:
     about_skill: bool
     pattern: re.Pattern[str]
     check: Check
-
-
-@lru_cache(maxsize=10_000)
-def names_of(skill: SkillFacts) -> frozenset[str]:
-    """What a skill may be called: its id, its code, its statement, or a beginning of it that ends with a thought."""
-    statement = " ".join(skill.statement.split())
-    ends = [found.start() for found in re.finditer(r"[.,;:](?=\s|$)", statement)]
-    beginnings = {
-        statement[:end].rstrip()
-        for end in ends
-        if not CUT.search(statement[:end]) and statement[:end].count("(") == statement[:end].count(")")
-    }
-    return frozenset({" ".join(skill.skill_id.split()), skill.code, statement, *beginnings} - {""})
 
 
 def _supported(case: Case, skill: str, parts: Parts, *, strength: bool) -> Iterator[str]:
@@ -202,19 +130,44 @@ def _challenge(case: Case, _skill: str, parts: Parts) -> Iterator[str]:
 
 
 def _review(case: Case, skill: str, parts: Parts) -> Iterator[str]:
+    yield from _practised(case, skill, parts)
+    known = case.known(skill)
+    half_lives = _days_since(case, skill) / (_HALF_LIFE_DAYS * math.sqrt(1.0 + known.successes))
+    if case.facts.learner.by_recall:
+        yield "the expected recall is not said"
+    elif 1.0 - 2.0**-half_lives < _DUE - PRECISION:
+        yield "no review is due"
+
+
+def _review_by_recall(case: Case, skill: str, parts: Parts) -> Iterator[str]:
+    yield from _practised(case, skill, parts)
+    recall, by_recall = case.known(skill).recall, case.facts.learner.by_recall
+    if by_recall is None:
+        return
+    if not by_recall or recall is None:
+        yield "no recall is expected"
+    elif recall > _MASTERED + PRECISION:
+        yield "no review is due"
+    elif abs(recall - int(parts["tenths"] or 0) / 10.0) > _TENTH / 2.0 + PRECISION:
+        yield f"the expected recall is {recall:.3f}"
+
+
+def _practised(case: Case, skill: str, parts: Parts) -> Iterator[str]:
+    """What is false in that a skill is mastered and was practised some days ago."""
     known, days = case.known(skill), int(parts["days"] or 0)
     if not known.mastered:
         yield "the skill is not mastered"
     if known.last_at_s <= 0:
         yield "it is not known when it was practised"
         return
-    since = (case.facts.as_of_s - known.last_at_s) / _DAY_S
+    since = _days_since(case, skill)
     if abs(since - days) > 0.5 + PRECISION or (days == 1) != (parts["unit"] == "day"):
         yield f"it was practised {since:.1f} days ago"
-    half_lives = since / (_HALF_LIFE_DAYS * math.sqrt(1.0 + known.successes))
-    if 1.0 - 2.0**-half_lives < _DUE - PRECISION:
-        yield "no review is due"
     yield from _supported(case, skill, parts, strength=True)
+
+
+def _days_since(case: Case, skill: str) -> float:
+    return (case.facts.as_of_s - case.known(skill).last_at_s) / _DAY_S
 
 
 def _similar(case: Case, _skill: str, parts: Parts) -> Iterator[str]:
@@ -366,7 +319,12 @@ SENTENCES = (
         _challenge,
         about_skill=False,
     ),
-    _sentence("REVIEW", r"mastered, (?P<answers>[^;]+); last practised (?P<days>\d+) (?P<unit>days?) ago", _review),
+    _sentence("REVIEW", _PRACTISED, _review),
+    _sentence(
+        "REVIEW",
+        rf"{_PRACTISED}, (?:about (?P<tenths>[1-9]\d*)|less than 1) in 10 likely to be right today",
+        _review_by_recall,
+    ),
     _sentence(
         "SIMILAR_LEARNERS",
         r"(?:(?P<similar>Learners with a similar history)|Many learners) worked on it: "

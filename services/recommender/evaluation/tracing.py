@@ -61,12 +61,21 @@ Advance = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class TracingSplit:
-    """Responses to fit and to evaluate models on: of different learners, in tables with the same ids."""
+    """Responses to fit and to evaluate models on: of different learners, in tables with the same ids.
+
+    Attributes:
+        train: to fit on.
+        test: to evaluate on.
+        description: the data and the split in words.
+        twins: how many learners were left out.
+        whole: the responses of all of these learners; None: not known.
+    """
 
     train: ResponseTable
     test: ResponseTable
     description: str
     twins: Twins = NO_TWINS
+    whole: ResponseTable | None = None
 
 
 def split_learners(folder: Path, *, keep_twins: bool = False) -> TracingSplit:
@@ -267,7 +276,9 @@ def _split(table: ResponseTable, train: frozenset[str], description: str, *, kee
             f"{described}: {to_fit.sum()} learners are left to fit on, and {to_evaluate.sum()} to evaluate on; add "
             "learners until both have one"
         )
-    return TracingSplit(table.of_learners(to_fit), table.of_learners(to_evaluate), described, twins)
+    return TracingSplit(
+        table.of_learners(to_fit), table.of_learners(to_evaluate), described, twins, table.of_learners(kept)
+    )
 
 
 def _described(table: ResponseTable) -> str:

@@ -9,7 +9,8 @@ Written a second time from `domain/ranking/scope.py`, docs/science.md and decisi
                    within reach, and has a scope of at least .5
     working level  the median of the levels of the skills that were answered, weighted by scope, at least .01; without
                    any, of the resources that were worked on lately
-    due            a mastered skill whose review 1 - 2^(-days / (7 sqrt(1 + successes))) is at least one half
+    due            a mastered skill whose review is at least one half: 1 - 2^(-days / (7 sqrt(1 + successes))), or
+                   (1 - expected recall) / .6, at most 1, with a recall model
 
 What learners usually do next also counts in scope, up to .3. It is not known here: where there is such a count, the
 working level lies between two levels, as it does where rounding decides. What is beyond the upper one is beyond reach;
@@ -38,6 +39,7 @@ _USUAL = 0.3
 _LEAST_WEIGHT = 0.01
 _LEVELS_ABOVE = 1.0
 _REVIEW_HALF_LIFE_DAYS, _DUE = 7.0, 0.5
+_FORGOTTEN_AT_MOST = 0.6
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Whereabouts:
         as_of_s: the moment of the list, Unix seconds.
         allowed: N; what the request allows.
         usual: whether ranking knows what learners usually do next.
+        by_recall: whether reviews are due by a recall model.
     """
 
     catalog: CatalogColumns
@@ -59,6 +62,7 @@ class Whereabouts:
     as_of_s: float
     allowed: BoolColumn
     usual: bool = False
+    by_recall: bool = False
 
     def about(self, skills: Iterable[str]) -> BoolColumn:
         """N; whether a resource is about one of some skills."""
@@ -209,6 +213,8 @@ class Whereabouts:
     def _review(self, skill: str) -> float:
         """How much of a mastered skill is probably forgotten; 0 without a time."""
         known = self.known(skill)
+        if self.by_recall:
+            return 0.0 if known.recall is None else min(1.0, (1.0 - known.recall) / _FORGOTTEN_AT_MOST)
         if known.last_at_s <= 0.0:
             return 0.0
         days = max(self.as_of_s - known.last_at_s, 0.0) / _DAY_S

@@ -62,7 +62,14 @@ class Choice(_Part):
 
 
 class DescribedSuccess(_Part):
-    """A success model and the features it reads."""
+    """A success model, the features it reads, and whether the states of its learners keep recent items."""
+
+    features: list[str]
+    recent_items: bool = False
+
+
+class DescribedRecall(_Part):
+    """A recall model and the features it reads."""
 
     features: list[str]
 
@@ -80,6 +87,7 @@ class DescribedTenant(_Part):
     success: DescribedSuccess | None = None
     choice: Choice | None = None
     ranker: DescribedModel | None = None
+    recall: DescribedRecall | None = None
 
 
 class Content(_Part):

@@ -17,17 +17,20 @@ from services.recommender.adapters.files.bundle_manifest import (
     MANIFEST,
     Choice,
     DescribedModel,
+    DescribedRecall,
     DescribedSuccess,
     DescribedTenant,
     unreadable,
 )
 from services.recommender.application.ports.models import CollaborativeChoice, ModelArrays, TenantModels
+from services.recommender.domain.learner.item_pairs import NO_PAIRS, ItemPairs
 from services.recommender.domain.learner.parameters import (
     FilterSettings,
     ItemDifficulty,
     SkillDifficulty,
     TenantParameters,
 )
+from services.recommender.domain.learner.recall import RECALL_FEATURES, RecallModel
 from services.recommender.domain.learner.success_features import SHARED_FEATURES
 from services.recommender.domain.learner.success_model import SuccessModel
 
@@ -50,6 +53,7 @@ def read_tenant(reader: BundleFiles, tenant: str, described: DescribedTenant) ->
         success=None if described.success is None else read_success(reader, tenant, described.success),
         choice=None if described.choice is None else CollaborativeChoice(**described.choice.model_dump()),
         ranker=None if described.ranker is None else read_model(reader, tenant, described.ranker, RANKER),
+        recall=None if described.recall is None else read_recall(reader, tenant, described.recall),
     )
 
 
@@ -63,6 +67,7 @@ def read_parameters(reader: BundleFiles, tenant: str, described: DescribedTenant
     except TypeError as error:
         raise unreadable(reader.bundle_id, MANIFEST, f"tenants.{tenant}.settings: {error}") from error
     return TenantParameters(
+        recent_items=described.success is not None and described.success.recent_items,
         settings=settings,
         items={item: ItemDifficulty(*row) for item, row in zip(items, item_rows, strict=True)},
         skills={skill: SkillDifficulty(*row) for skill, row in zip(skills, skill_rows, strict=True)},
@@ -103,7 +108,43 @@ def read_success(reader: BundleFiles, tenant: str, described: DescribedSuccess) 
 
     products = np.zeros((len(known), len(known)))
     products[places] = numbers("products", len(found))
-    return SuccessModel(products, numbers("ranges", 2), skills, numbers("per_skill", len(skills)))
+    pairs = _read_pairs(reader, tenant) if described.recent_items else NO_PAIRS
+    per_skill = numbers("per_skill", len(skills))
+    return SuccessModel(products, numbers("ranges", 2), skills, per_skill, pairs, recent_items=described.recent_items)
+
+
+def _read_pairs(reader: BundleFiles, tenant: str) -> ItemPairs:
+    """The pairs of items that a success model reads. Raises BundleUnreadableError."""
+    items = reader.ids(f"{tenant}/success_pair_items.json")
+    starts, pairs = (reader.array(f"{tenant}/success_{name}.npy") for name in ("pair_starts", "pairs"))
+    if (
+        starts.shape != (2 * len(items) + 1,)
+        or pairs.shape[1:] != (3,)
+        or (np.diff(starts, prepend=0, append=len(pairs)) < 0).any()
+        or not ((pairs[:, 0] >= 0) & (pairs[:, 0] < len(items))).all()
+    ):
+        raise unreadable(reader.bundle_id, f"{tenant}/success_pairs.npy", f"it does not fit its {len(items)} items")
+    later, surprise, information = pairs.T.copy()
+    return ItemPairs(items, starts.astype(np.int64), later.astype(np.int32), surprise, information)
+
+
+def read_recall(reader: BundleFiles, tenant: str, described: DescribedRecall) -> RecallModel:
+    """A tenant's recall model. Raises BundleUnreadableError."""
+    if tuple(described.features) != RECALL_FEATURES:
+        raise unreadable(
+            reader.bundle_id,
+            MANIFEST,
+            f"tenants.{tenant}.recall: its features are not those this program knows ({', '.join(RECALL_FEATURES)}): "
+            "train again",
+        )
+    skills = reader.ids(f"{tenant}/recall_skills.json")
+    # The intercept comes first.
+    weights = reader.table(f"{tenant}/recall_weights.npy", rows=1 + len(RECALL_FEATURES), columns=1)
+    offsets = reader.table(f"{tenant}/recall_offsets.npy", rows=len(skills), columns=1)
+    found, of_skills = (np.asarray(values, np.float64).reshape(-1) for values in (weights, offsets))
+    if (found[1:] < 0.0).any():
+        raise unreadable(reader.bundle_id, f"{tenant}/recall_weights.npy", "a weight is negative: train again")
+    return RecallModel(float(found[0]), found[1:], skills, of_skills)
 
 
 def array_file(tenant: str, name: str, role: str) -> str:
@@ -131,6 +172,18 @@ def tenant_files(tenant: str, models: TenantModels) -> dict[str, bytes]:
         files[f"{tenant}/success_products.npy"] = _npy(models.success.products)
         files[f"{tenant}/success_ranges.npy"] = _npy(models.success.ranges)
         files[f"{tenant}/success_per_skill.npy"] = _npy(models.success.per_skill)
+        if models.success.recent_items:
+            pairs = models.success.pairs
+            columns = np.column_stack([pairs.later, pairs.surprise, pairs.information])
+            files[f"{tenant}/success_pair_items.json"] = orjson.dumps(list(pairs.items))
+            # Places are far below 2^24, so float32 holds them exactly.
+            files[f"{tenant}/success_pair_starts.npy"] = _npy(pairs.starts)
+            files[f"{tenant}/success_pairs.npy"] = _npy(columns)
+    if models.recall is not None:
+        recall = models.recall
+        files[f"{tenant}/recall_skills.json"] = orjson.dumps(list(recall.skills))
+        files[f"{tenant}/recall_weights.npy"] = _npy(np.append(recall.intercept, recall.weights)[:, None])
+        files[f"{tenant}/recall_offsets.npy"] = _npy(recall.offsets[:, None])
     for role, model in ((COLLABORATIVE, models.collaborative), (RANKER, models.ranker)):
         if model is not None:
             files[f"{tenant}/{role}_resources.json"] = orjson.dumps(list(model.resources))
@@ -144,6 +197,7 @@ def tenant_files(tenant: str, models: TenantModels) -> dict[str, bytes]:
 def as_stored(parameters: TenantParameters) -> TenantParameters:
     """Difficulties rounded to their stored precision, so that their id matches what will be read back."""
     return TenantParameters(
+        recent_items=parameters.recent_items,
         settings=parameters.settings,
         items={
             item: ItemDifficulty(_rounded(entry.mean), _rounded(entry.variance))
@@ -160,7 +214,7 @@ def _rounded(value: float) -> float:
     return float(np.float32(value))
 
 
-def _npy(values: NDArray[np.floating]) -> bytes:
+def _npy(values: NDArray[np.number]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(values, "<f4"), allow_pickle=False)
     return buffer.getvalue()
@@ -175,14 +229,17 @@ def _described_model(model: ModelArrays | None) -> DescribedModel | None:
 def describe(models: TenantModels) -> DescribedTenant:
     """The manifest's entry for a tenant's models."""
     return DescribedTenant(
-        settings=dataclasses.asdict(models.parameters.settings),
+        settings=models.parameters.settings.stored(),
         collaborative=_described_model(models.collaborative),
         collaborative_absent=models.collaborative_absent,
         counts=dict(models.counts),
         metrics=dict(models.metrics),
         hyperparameters=dict(models.hyperparameters),
         carried_from=models.carried_from,
-        success=None if models.success is None else DescribedSuccess(features=list(SHARED_FEATURES)),
+        success=None
+        if models.success is None
+        else DescribedSuccess(features=list(SHARED_FEATURES), recent_items=models.success.recent_items),
         choice=None if models.choice is None else Choice(**dataclasses.asdict(models.choice)),
         ranker=_described_model(models.ranker),
+        recall=None if models.recall is None else DescribedRecall(features=list(RECALL_FEATURES)),
     )

@@ -42,6 +42,7 @@ from services.recommender.adapters.files.bundle_models import (
     describe,
     read_model,
     read_parameters,
+    read_recall,
     read_success,
     read_tenant,
     tenant_files,
@@ -143,6 +144,11 @@ class FsspecBundleStore:
                 if tenant.success is not None
             },
             rankers=self._rankers(reader, manifest.content.tenants),
+            recall={
+                name: read_recall(reader, name, tenant.recall)
+                for name, tenant in manifest.content.tenants.items()
+                if tenant.recall is not None
+            },
         )
 
     def tenant_models(self, bundle_id: str) -> Mapping[str, TenantModels]:

@@ -106,6 +106,13 @@ class CatalogContents:
             for tenant, contents in self._tenants.items()
         }
 
+    def skills(self) -> dict[str, list[CatalogSkill]]:
+        """The skills of each tenant, in the order of their ids."""
+        return {
+            tenant: [contents.skills[skill] for skill in sorted(contents.skills)]
+            for tenant, contents in self._tenants.items()
+        }
+
     def _apply(self, record: Any) -> str:
         tenant, identifier = split_key(record.key)
         contents = self._tenants.setdefault(tenant, _Contents())

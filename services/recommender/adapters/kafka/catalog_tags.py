@@ -1,4 +1,4 @@
-"""The catalog's tags, read once from its compacted topics."""
+"""The catalog's skills and tags, read once from its compacted topics."""
 
 from __future__ import annotations
 
@@ -39,4 +39,4 @@ class KafkaCatalogTags:
             await asyncio.gather(reading, ready, return_exceptions=True)
         # As the catalog service counts: behind the end of a transaction, which is not a record.
         read = view.next_offsets
-        return CatalogTags(read[RESOURCES], read[SKILLS], contents.assessed_skills())
+        return CatalogTags(read[RESOURCES], read[SKILLS], contents.assessed_skills(), contents.skills())

@@ -19,6 +19,7 @@ from services.recommender.application.ports.models import (
     TenantRanker,
 )
 from services.recommender.domain.learner.parameters import PRIOR_PARAMETERS_ID, TracingParameters
+from services.recommender.domain.learner.recall import RecallModel
 from services.recommender.domain.learner.success_model import SuccessModel
 
 _log = structlog.get_logger(__name__)
@@ -44,6 +45,7 @@ class ActiveEpoch:
         parameters: the parameters; the priors when `parameters_found` is false.
         parameters_found: whether these are the epoch's own.
         success: success models of the bundle the parameters come from, by tenant.
+        recall: its recall models.
     """
 
     meta: EpochMeta
@@ -51,14 +53,16 @@ class ActiveEpoch:
     parameters: TracingParameters
     parameters_found: bool
     success: Mapping[str, SuccessModel] = field(default_factory=dict)
+    recall: Mapping[str, RecallModel] = field(default_factory=dict)
 
 
 class ActiveModels:
     """Keeps the active epoch and models; `refresh_epoch` and `refresh_bundle` look for newer ones.
 
     Difficulties are always those that the epoch was folded with, even if a newer bundle has others, because a state is
-    only valid with its own. The success model must match them: it is the newest bundle's if that has the epoch's
-    parameters, else that of the bundle they come from. Collaborative filtering is always the newest bundle's.
+    only valid with its own. The success and the recall model must match them: they are the newest bundle's if that has
+    the epoch's parameters, else those of the bundle they come from. Collaborative filtering is always that of the
+    newest bundle.
     """
 
     def __init__(self, epochs: EpochReader, bundles: BundleReader) -> None:
@@ -107,12 +111,22 @@ class ActiveModels:
 
     def success(self, tenant: str) -> SuccessModel | None:
         """The tenant's success model, if there is one for the epoch's parameters."""
+        source = self._with_epochs_parameters()
+        return None if source is None else source.success.get(tenant)
+
+    def recall(self, tenant: str) -> RecallModel | None:
+        """The tenant's recall model, if there is one for the epoch's parameters."""
+        source = self._with_epochs_parameters()
+        return None if source is None else source.recall.get(tenant)
+
+    def _with_epochs_parameters(self) -> Bundle | ActiveEpoch | None:
+        """Where the models are that go with the epoch's parameters; None where these are not known."""
         epoch, bundle = self._epoch, self._bundle
         if epoch is None or not epoch.parameters_found:
             return None
         if bundle is not None and bundle.parameters.parameters_id == epoch.meta.parameters_id:
-            return bundle.success.get(tenant)
-        return epoch.success.get(tenant)
+            return bundle
+        return epoch
 
     async def refresh_epoch(self) -> None:
         """Switch to the epoch that is marked as current.
@@ -164,7 +178,9 @@ class ActiveModels:
             bundle = None if meta.parameters_bundle in self._broken else self._load(meta.parameters_bundle)
         if bundle is None or bundle.parameters.parameters_id != meta.parameters_id:
             return ActiveEpoch(meta, log, TracingParameters(), parameters_found=False)
-        return ActiveEpoch(meta, log, bundle.parameters, parameters_found=True, success=bundle.success)
+        return ActiveEpoch(
+            meta, log, bundle.parameters, parameters_found=True, success=bundle.success, recall=bundle.recall
+        )
 
     def _load(self, bundle_id: str) -> Bundle | None:
         try:

@@ -202,7 +202,9 @@ class _Planner:
         else:
             variance = self._prepared.difficulties.settings.skill_variance
             state, sources = cross(self._catalog, fresh.stored.state, variance)
-            estimates = estimate_skills(self._catalog, self._prepared.difficulties, state, as_of_s, DEFAULT_WEIGHTS)
+            estimates = estimate_skills(
+                self._catalog, self._prepared.difficulties, state, as_of_s, DEFAULT_WEIGHTS, self._prepared.recall
+            )
             touched = frozenset(recent.resource for recent in state.resources)
             by_success_model = (
                 None if self._prepared.success_model is None else self._prepared.success_model.of(state, as_of_s)

@@ -14,6 +14,7 @@ from services.recommender.application.answers.active_models import ActiveEpoch, 
 from services.recommender.application.ports.catalog import CatalogReader
 from services.recommender.application.ports.models import CollaborativeModel, TenantRanker
 from services.recommender.domain.learner.parameters import TenantParameters
+from services.recommender.domain.learner.recall import RecallModel
 from services.recommender.domain.learner.state import LearnerState
 from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.ranking.catalog import CatalogColumns, CatalogVersion, IntColumn
@@ -42,6 +43,7 @@ class CatalogInputs:
     collaborative: CollaborativeModel | None
     success_model: SuccessModel | None
     ranker: TenantRanker | None
+    recall_model: RecallModel | None
 
     def is_same(self, other: CatalogInputs) -> bool:
         """Whether every part is the same object."""
@@ -51,6 +53,7 @@ class CatalogInputs:
             and self.collaborative is other.collaborative
             and self.success_model is other.success_model
             and self.ranker is other.ranker
+            and self.recall_model is other.recall_model
         )
 
     @property
@@ -225,12 +228,13 @@ class PreparedCatalogs:
             models.collaborative(tenant),
             models.success(tenant),
             models.ranker(tenant),
+            models.recall(tenant),
         )
 
 
 def _rankable(inputs: CatalogInputs) -> RankableCatalog:
     return RankableCatalog(
         inputs,
-        prepare(inputs.catalog, inputs.parameters, inputs.success_model, inputs.learned),
+        prepare(inputs.catalog, inputs.parameters, inputs.success_model, inputs.learned, inputs.recall_model),
         *collaborative_rows(inputs.catalog, inputs.resources),
     )

@@ -113,6 +113,7 @@ def _state(state: LearnerState) -> Plain:
             {"resource": recent.resource, "kind": recent.kind.name.lower(), "at": _moment(recent.at_s)}
             for recent in state.resources
         ],
+        "recent_items": [{"item_code": code, "response": response} for code, response in state.recent_items.tolist()],
         "dismissed": list(state.dismissals),
         "preferences": {
             "goals": list(state.preferences.goals),

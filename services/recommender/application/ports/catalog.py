@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from services.recommender.domain.learner.restamp import AssessedSkills
-from services.recommender.domain.ranking.catalog import CatalogColumns, CatalogVersion
+from services.recommender.domain.ranking.catalog import CatalogColumns, CatalogSkill, CatalogVersion
 from services.recommender.domain.ranking.rules import RuleBook
 
 
@@ -34,17 +35,19 @@ class CatalogReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CatalogTags:
-    """The skills that every tenant's resources assess, at one version of the catalog.
+    """Every tenant's skills, and those that their resources assess, at one version of the catalog.
 
     Attributes:
         resources_offset: up to where `cairn.resources` was read.
         skills_offset: up to where `cairn.skills` was read.
         assessed: the skills of each resource; none for one that assesses nothing.
+        skills: the skills of each tenant.
     """
 
     resources_offset: int
     skills_offset: int
     assessed: AssessedSkills
+    skills: Mapping[str, Sequence[CatalogSkill]] = field(default_factory=dict)
 
 
 class CatalogTagsReader(Protocol):

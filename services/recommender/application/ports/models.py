@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.recommender.domain.learner.parameters import TenantParameters, TracingParameters
+from services.recommender.domain.learner.recall import RecallModel
 from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.ranking.learned import LearnedRanker
 
@@ -68,6 +69,8 @@ class Bundle:
         success: success models by tenant, used only where the epoch was folded with the same `parameters_id`; a tenant
             for which the filter alone predicts as well has none.
         rankers: learned rankers by tenant; a tenant without enough data, or for which none was asked for, has none.
+        recall: recall models by tenant, used only where the epoch was folded with the same `parameters_id`; a tenant
+            without one has reviews by the fixed formula.
     """
 
     bundle_id: str
@@ -76,6 +79,7 @@ class Bundle:
     collaborative: Mapping[str, CollaborativeModel]
     success: Mapping[str, SuccessModel] = field(default_factory=dict)
     rankers: Mapping[str, TenantRanker] = field(default_factory=dict)
+    recall: Mapping[str, RecallModel] = field(default_factory=dict)
 
 
 class BundleUnreadableError(ValueError):
@@ -172,6 +176,7 @@ class TenantModels:
         success: the success model, kept as float32, or None.
         choice: how the family of the collaborative model was chosen; None: it is the default.
         ranker: the learned ranker with its base models, or None.
+        recall: the recall model, kept as float32, or None.
     """
 
     parameters: TenantParameters
@@ -184,6 +189,7 @@ class TenantModels:
     success: SuccessModel | None = None
     choice: CollaborativeChoice | None = None
     ranker: ModelArrays | None = None
+    recall: RecallModel | None = None
 
 
 @dataclass(frozen=True, slots=True)

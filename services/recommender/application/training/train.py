@@ -19,6 +19,7 @@ from services.recommender.application.ports.models import (
 )
 from services.recommender.application.training.collect import Progress, TrainingLog, collect
 from services.recommender.domain.learner.parameters import TenantParameters
+from services.recommender.domain.learner.recall import RecallModel
 from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.training.event_columns import TenantResponses
 from services.recommender.domain.training.positives import Positives, positives_of
@@ -51,12 +52,14 @@ class FittedTracing:
         metrics: on learners held out of a fit of the same kind; empty when there are too few learners.
         hyperparameters: its hyperparameters.
         success: the success model; None where the filter alone predicts at least as well.
+        recall: the recall model; None where a review is due by the fixed formula.
     """
 
     parameters: TenantParameters
     metrics: Mapping[str, float]
     hyperparameters: Mapping[str, float]
     success: SuccessModel | None = None
+    recall: RecallModel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +226,7 @@ class Trainer:
         return TenantModels(
             parameters=tracing.parameters,
             success=tracing.success,
+            recall=tracing.recall,
             ranker=ranker,
             choice=choice,
             collaborative=collaborative.model if collaborative else None,

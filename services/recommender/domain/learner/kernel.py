@@ -5,11 +5,14 @@ difficulty delta, v_i and skill difficulty sigma_k, v_sk, for a response y to K 
 
     v_u <- min(v_u + q_u, v_u0),  v_uk <- min(v_uk + q_k, v_k0)
     m = b0 + mu_u - delta + 1/K sum (mu_uk - sigma_k),  s2 = v_u + v_i + v_b + 1/K^2 sum (v_uk + v_sk)
-    g = y - sigmoid(m),  h = sigmoid(m) (1 - sigmoid(m)),  D = 1 + h s2
+    D = sqrt(1 + pi s2 / 8),  p = sigmoid(m / D),  g = y - p,  h = p (1 - p) / D
     mu += a v g / D,  v -= a^2 v^2 h / D, at least the floor, with a = 1 for the learner and 1/K for each skill
+    mu_uk <- rho mu_uk + lambda,  v_uk <- max(rho^2 v_uk, floor)
 
-v_b is 0 unless the base is being fitted. Fitting moves difficulties too, with a = -1 for the item, -1/K for each skill
-and 1 for the base.
+The last line is what a response teaches: without a learning term, lambda = 0 and rho = 1, it changes no bit. Where
+moderation is 0, as in parameters of earlier releases, p = sigmoid(m), h = p (1 - p) and D = 1 + h s2. v_b is 0 unless
+the base is being fitted. Fitting moves difficulties too, with a = -1 for the item, -1/K for each skill and 1 for the
+base.
 
 Everything is computed in float64 in a fixed order. Each component is rounded to its stored precision after each event,
 because the arrays that hold it have that precision. So batching does not affect the result. Only operations that IEEE
@@ -54,7 +57,8 @@ GAUSSIAN_RECORD = np.dtype([("mean", "<f8"), ("variance", "<f8")])
 
 # Columns of the settings array.
 BASE, LEARNER_VARIANCE, SKILL_VARIANCE, LEARNER_NOISE, SKILL_NOISE, VARIANCE_FLOOR = range(6)
-SETTINGS_COLUMNS = 6
+LEARNING, RETENTION, MODERATION = range(6, 9)
+SETTINGS_COLUMNS = 9
 
 # A row of a structured array, whose fields mypy does not know.
 Record = Any
@@ -69,7 +73,7 @@ class Innovation(NamedTuple):
     Attributes:
         surprise: g, the response minus its expectation.
         information: h, the derivative of the expectation with respect to the logit.
-        damping: D = 1 + h s2.
+        damping: D.
     """
 
     surprise: float
@@ -149,7 +153,7 @@ def step(
     item: tuple[float, float],
     skill_difficulty: NDArray[np.float64],
 ) -> tuple[float, float, Innovation]:
-    """Move a learner's abilities by one response.
+    """Move a learner's abilities by one response, and by what it teaches.
 
     Args:
         learner: mean and variance; written.
@@ -180,15 +184,20 @@ def step(
     logit = base[0] + float(learner.mean) - item[0] + share * logit_of_skills
     logit_variance = learner_variance + item[1] + share * share * variance_of_skills + base[1]
 
-    expected = sigmoid(logit)
-    information = expected * (1.0 - expected)
-    innovation = Innovation(response - expected, information, 1.0 + information * logit_variance)
-    floor = constants[VARIANCE_FLOOR]
+    moderation = constants[MODERATION]
+    scale = math.sqrt(1.0 + moderation * (math.pi / 8.0) * logit_variance)
+    expected = sigmoid(logit / scale)
+    information = expected * (1.0 - expected) / scale
+    damping = (1.0 - moderation) * (1.0 + information * logit_variance) + moderation * scale
+    innovation = Innovation(response - expected, information, damping)
+    floor, retention = constants[VARIANCE_FLOOR], constants[RETENTION]
     learner.mean, learner.variance = _moved(float(learner.mean), learner_variance, 1.0, innovation, floor)
     for entry in range(first, end):
         skill = skills[base_slot + event_skills[entry].slot]
         variance = min(float(skill.variance) + constants[SKILL_NOISE], constants[SKILL_VARIANCE])
-        skill.mean, skill.variance = _moved(float(skill.mean), variance, share, innovation, floor)
+        mean, variance = _moved(float(skill.mean), variance, share, innovation, floor)
+        skill.mean = retention * mean + constants[LEARNING]
+        skill.variance = max(retention * retention * variance, floor)
     return logit, logit_variance, innovation
 
 
@@ -225,9 +234,19 @@ def _fold_response(
     return logit, logit_variance
 
 
+@numba.njit(inline="always")
+def _remember(recent_items: NDArray[np.void], item: int, response: float) -> None:
+    """Put a response before the others; the oldest one is forgotten."""
+    for place in range(len(recent_items) - 1, 0, -1):
+        recent_items[place].item = recent_items[place - 1].item
+        recent_items[place].response = recent_items[place - 1].response
+    recent_items[0].item, recent_items[0].response = item, response
+
+
 @numba.njit(cache=True, nogil=True)
 def fold_responses(
     learners: NDArray[np.void],
+    recent_items: NDArray[np.void],
     skills: NDArray[np.void],
     first_slot: NDArray[np.int64],
     settings_row: NDArray[np.int64],
@@ -236,11 +255,13 @@ def fold_responses(
     settings: NDArray[np.float64],
     item_difficulty: NDArray[np.float64],
     skill_difficulty: NDArray[np.float64],
+    item_codes: NDArray[np.uint32],
 ) -> None:
     """Fold events into learners in the order given, in place.
 
     Args:
         learners: (L,) LEARNER_RECORD; written.
+        recent_items: (L, RECENT_ITEMS) RECENT_ITEM_RECORD, the latest first; written.
         skills: (S,) SKILL_RECORD, each learner's skills one after the other; written.
         first_slot: (L,) where each learner's skills begin in `skills`.
         settings_row: (L,) the row of `settings` that applies to each learner.
@@ -249,6 +270,7 @@ def fold_responses(
         settings: (T, SETTINGS_COLUMNS) constants of the filter, a row per tenant.
         item_difficulty: (I, 2) delta and v_i.
         skill_difficulty: (K, 2) sigma_k and v_sk.
+        item_codes: (I,) what each item is remembered as; 0: recent items are not kept.
     """
     end = 0
     for number in range(len(events)):
@@ -265,6 +287,8 @@ def fold_responses(
         _fold_response(
             learner, skills, base_slot, event, event_skills, first, end, constants, item_difficulty, skill_difficulty
         )
+        if item_codes[event.item]:
+            _remember(recent_items[event.row], item_codes[event.item], event.response)
 
 
 @numba.njit(cache=True)

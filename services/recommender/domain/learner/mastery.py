@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.recommender.domain.learner.kernel import chance_of_success
-from services.recommender.domain.learner.parameters import SkillDifficulty, TenantParameters
+from services.recommender.domain.learner.parameters import FilterSettings, SkillDifficulty, TenantParameters
 from services.recommender.domain.learner.state import LearnerState
 
 _CENTRAL_95 = 1.959963984540054
@@ -47,7 +47,7 @@ class SkillLogits:
 
     Attributes:
         mean: b0 + mu_u + mu_uk - sigma_k - the mean difficulty of the skill's items.
-        variance: v_u + v_uk, how uncertain the learner's abilities are.
+        variance: how uncertain it is; see `logit_variance`.
         attempts: responses that were evidence of the skill.
         successes: their sum.
         last_at_s: when the last was given, Unix seconds; 0: not known, or none.
@@ -72,7 +72,7 @@ def skill_logits(state: LearnerState | None, skills: Sequence[str], parameters: 
     count = len(skills)
     ability, variance = (0.0, settings.learner_variance) if state is None else (state.mean, state.variance)
     mean = np.full(count, settings.base + ability)
-    total_variance = np.full(count, variance + settings.skill_variance)
+    of_abilities = np.full(count, variance + settings.skill_variance)
     attempts = np.zeros(count, np.int64)
     successes = np.zeros(count)
     last_at_s = np.zeros(count, np.int64)
@@ -81,14 +81,35 @@ def skill_logits(state: LearnerState | None, skills: Sequence[str], parameters: 
         met = slots >= 0
         records = state.skill_records[slots[met]]
         mean[met] += records["mean"]
-        total_variance[met] = variance + records["variance"].astype(np.float64)
+        of_abilities[met] = variance + records["variance"].astype(np.float64)
         attempts[met] = records["attempts"]
         successes[met] = records["successes"]
         last_at_s[met] = records["last_at_s"]
     unknown = SkillDifficulty(0.0, settings.skill_difficulty_variance)
     difficulties = [parameters.skills.get(skill, unknown) for skill in skills]
     mean -= np.array([difficulty.mean + difficulty.mean_item_difficulty for difficulty in difficulties])
-    return SkillLogits(mean, total_variance, attempts, successes, last_at_s)
+    of_skills = np.array([difficulty.variance for difficulty in difficulties])
+    return SkillLogits(
+        mean, logit_variance(of_abilities, of_skills, attempts, settings), attempts, successes, last_at_s
+    )
+
+
+def logit_variance(
+    of_abilities: Floats, of_skills: Floats, attempts: NDArray[np.integer], settings: FilterSettings
+) -> Floats:
+    """The variance of the logits on skills: f (v_u + v_uk), plus v_sk on a skill without responses, elementwise.
+
+    With responses, the filter's m follows how hard the skill is for the learner, so its difficulty adds nothing.
+
+    Args:
+        of_abilities: v_u + v_uk.
+        of_skills: v_sk, of the skills' difficulties.
+        attempts: responses to each skill.
+        settings: has f, which differs between skills with responses and without.
+    """
+    return np.where(
+        attempts > 0, settings.inflation_met * of_abilities, settings.inflation_new * of_abilities + of_skills
+    )
 
 
 def success_probability(mean: Floats | float, variance: Floats | float) -> Floats:

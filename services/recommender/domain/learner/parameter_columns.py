@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.recommender.domain.learner.parameters import FilterSettings, TenantParameters, TracingParameters
-from services.recommender.domain.learner.state import LEARNER_RECORD, SKILL_RECORD
+from services.recommender.domain.learner.state import LEARNER_RECORD, OTHER_ITEM, SKILL_RECORD, item_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ class TenantColumns:
         unknown_skill: row for any other skill.
         new_learner: a LEARNER_RECORD at the prior.
         new_skill: a SKILL_RECORD at the prior.
+        recent_items: whether states keep recent items.
     """
 
     settings_row: int
@@ -32,6 +33,7 @@ class TenantColumns:
     unknown_skill: int
     new_learner: bytes
     new_skill: bytes
+    recent_items: bool
 
 
 class ParameterColumns:
@@ -41,16 +43,19 @@ class ParameterColumns:
         settings: (tenants, SETTINGS_COLUMNS).
         items: (items, 2) mean and variance of the difficulty.
         skills: (skills, 2) likewise.
+        item_codes: (items,) what recent items are kept as; 0: they are not kept.
     """
 
     def __init__(self, parameters: TracingParameters) -> None:
         settings: list[list[float]] = []
         items: list[tuple[float, float]] = []
         skills: list[tuple[float, float]] = []
+        codes: list[int] = []
         self._tenants: dict[str, TenantColumns] = {}
         for tenant, values in [("", TenantParameters()), *sorted(parameters.tenants.items())]:
             constants = values.settings
             unknown_item, unknown_skill = len(items), len(skills)
+            codes.append(OTHER_ITEM if values.recent_items else 0)
             items.append((0.0, constants.item_difficulty_variance))
             skills.append((0.0, constants.skill_difficulty_variance))
             self._tenants[tenant] = TenantColumns(
@@ -61,14 +66,17 @@ class ParameterColumns:
                 unknown_skill=unknown_skill,
                 new_learner=np.array([(0, constants.learner_variance, 0, 0, 0)], LEARNER_RECORD).tobytes(),
                 new_skill=np.array([(0, constants.skill_variance, 0, 0, 0, 0, 0, 0)], SKILL_RECORD).tobytes(),
+                recent_items=values.recent_items,
             )
             settings.append(settings_row(constants))
             items += [(difficulty.mean, difficulty.variance) for difficulty in values.items.values()]
             skills += [(difficulty.mean, difficulty.variance) for difficulty in values.skills.values()]
+            codes += (item_code(item) if values.recent_items else 0 for item in values.items)
         self._priors = self._tenants.pop("")
         self.settings = np.array(settings, np.float64)
         self.items = np.array(items, np.float64)
         self.skills = np.array(skills, np.float64)
+        self.item_codes = np.array(codes, np.uint32)
 
     def of(self, tenant: str) -> TenantColumns:
         """The tenant's rows; those of the priors for a tenant without parameters."""
@@ -84,4 +92,7 @@ def settings_row(constants: FilterSettings) -> list[float]:
         constants.learner_noise,
         constants.skill_noise,
         constants.variance_floor,
+        constants.learning,
+        constants.retention,
+        constants.moderation,
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import struct
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ def parameters_id(tenants: Mapping[str, TenantParameters]) -> str:
     """
     digest = hashlib.sha256(_SCHEME)
     for tenant, parameters in sorted(tenants.items(), key=lambda entry: entry[0].encode()):
-        settings = dataclasses.astuple(parameters.settings)
+        settings = parameters.settings.stored().values()
         digest.update(_text(tenant) + struct.pack(f"<I{len(settings)}d", len(settings), *settings))
         digest.update(_difficulties({item: (entry.mean, entry.variance) for item, entry in parameters.items.items()}))
         digest.update(
@@ -31,6 +30,9 @@ def parameters_id(tenants: Mapping[str, TenantParameters]) -> str:
                 }
             )
         )
+        # Parameters of releases that did not know recent items keep their ids.
+        if parameters.recent_items:
+            digest.update(b"recent items 1")
     return f"sha256-{digest.hexdigest()[:32]}"
 
 

@@ -5,6 +5,7 @@ Equal states have equal bytes, little-endian throughout:
     header          version, number of resources, of dismissals and of skills; length of the skills' names, of the
                     resources and of the dismissals
     learner         one LEARNER_RECORD
+    recent items    RECENT_ITEMS of RECENT_ITEM_RECORD, the latest first; only in the version that has them
     skills          one SKILL_RECORD each, in the order first met
     skills' names   packed strings
     touches         how and when each resource was touched (kind u1, Unix seconds u4), oldest first. The high four bits
@@ -17,8 +18,9 @@ Equal states have equal bytes, little-endian throughout:
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -64,6 +66,24 @@ SKILL_RECORD = np.dtype(
 )
 
 
+RECENT_ITEMS = 5
+
+# An item that a learner responded to lately. It is kept only where the tenant's parameters ask for it.
+RECENT_ITEM_RECORD = np.dtype(
+    [
+        ("item", "<u4"),  # `item_code` of its id; OTHER_ITEM: not a fitted one, or no item; 0: no response yet
+        ("response", "<f4"),  # on [0, 1]
+    ]
+)
+OTHER_ITEM = 1
+_RECENT_BYTES = RECENT_ITEMS * RECENT_ITEM_RECORD.itemsize
+
+
+def item_code(item: str) -> int:
+    """A number for an item's id, above OTHER_ITEM: its CRC-32. Two items with the same code are taken for one."""
+    return max(zlib.crc32(item.encode()), OTHER_ITEM + 1)
+
+
 _INTERACTION_KINDS = {int(kind): kind for kind in InteractionKind}
 
 
@@ -99,6 +119,7 @@ class LearnerState:
         last_at_s: latest time of any response or interaction, Unix seconds; 0: not known.
         dismissals: the last 256 resources dismissed and not opened since, oldest first.
         preferences: what the learner prefers.
+        recent_items: one RECENT_ITEM_RECORD per remembered response, the latest first; do not write.
     """
 
     mean: float
@@ -111,6 +132,7 @@ class LearnerState:
     last_at_s: int
     dismissals: tuple[str, ...] = ()
     preferences: Preferences = NO_PREFERENCES
+    recent_items: NDArray[np.void] = field(default_factory=lambda: np.zeros(0, RECENT_ITEM_RECORD))
 
     @cached_property
     def slot_of_skill(self) -> Mapping[str, int]:
@@ -127,6 +149,7 @@ class PackedState(NamedTuple):
 
     Attributes:
         learner: one LEARNER_RECORD.
+        recent_items: RECENT_ITEMS of RECENT_ITEM_RECORD, the latest first; empty where they are not kept.
         skills: SKILL_RECORDs, in the order of the slots.
         skill_names: the skills' names in that order, as packed strings.
         touches: TOUCH_BYTES per resource, oldest first.
@@ -136,6 +159,7 @@ class PackedState(NamedTuple):
     """
 
     learner: bytes
+    recent_items: bytes
     skills: bytes
     skill_names: bytes
     touches: bytes
@@ -161,8 +185,9 @@ def pack_touch(kind: int, at_s: int, before: int = 0) -> bytes:
 
 def encode_state(state: PackedState) -> bytes:
     """The canonical bytes of a state."""
+    version = _WITH_REOPENED if max(state.touches[::TOUCH_BYTES], default=0) > _KIND_BITS else _VERSION
     header = _HEADER.pack(
-        _WITH_REOPENED if max(state.touches[::TOUCH_BYTES], default=0) > _KIND_BITS else _VERSION,
+        _WITH_RECENT_ITEMS if state.recent_items else version,
         len(state.touches) // TOUCH_BYTES,
         packed_strings.count(state.dismissals),
         len(state.skills) // SKILL_RECORD.itemsize,
@@ -180,11 +205,12 @@ def unpack_state(blob: bytes) -> PackedState:
         StateCorruptError: when the bytes are not a state of a version this program knows.
     """
     _check_header(blob)
-    _, resource_count, dismissal_count, skill_count, *lengths = _HEADER.unpack_from(blob)
+    version, resource_count, dismissal_count, skill_count, *lengths = _HEADER.unpack_from(blob)
     pieces = []
     start = _HEADER.size
     for length in (
         LEARNER_RECORD.itemsize,
+        _RECENT_BYTES if version == _WITH_RECENT_ITEMS else 0,
         skill_count * SKILL_RECORD.itemsize,
         lengths[0],
         resource_count * TOUCH_BYTES,
@@ -214,6 +240,7 @@ def decode_state(blob: bytes) -> LearnerState:
     """
     packed = unpack_state(blob)
     learner = np.frombuffer(packed.learner, LEARNER_RECORD)[0]
+    recent_items = np.frombuffer(packed.recent_items, RECENT_ITEM_RECORD)
     return LearnerState(
         mean=float(learner["mean"]),
         variance=float(learner["variance"]),
@@ -228,6 +255,7 @@ def decode_state(blob: bytes) -> LearnerState:
         last_at_s=int(learner["last_at_s"]),
         dismissals=tuple(_text(packed.dismissals)),
         preferences=unpack(packed.preferences),
+        recent_items=recent_items[recent_items["item"] > 0],
     )
 
 
@@ -251,6 +279,9 @@ def applied_of(blob: bytes) -> int:
 _VERSION = 2
 # Releases that know only version 2 cannot read how often a resource was opened again: they refuse such a state.
 _WITH_REOPENED = 3
+# Likewise a state with recent items, which may also say how often a resource was opened again.
+_WITH_RECENT_ITEMS = 4
+_VERSIONS = (_VERSION, _WITH_REOPENED, _WITH_RECENT_ITEMS)
 _KIND_BITS, _REOPENED_SHIFT = 0b1111, 4
 _HEADER = struct.Struct("<BBHIIII")
 _APPLIED = slice(12, 16)
@@ -260,9 +291,9 @@ _TOUCH = struct.Struct("<BI")
 def _check_header(blob: bytes) -> None:
     if len(blob) < _HEADER.size + LEARNER_RECORD.itemsize:
         raise StateCorruptError(f"a learner's state has {len(blob)} bytes, fewer than its header")
-    if blob[0] not in (_VERSION, _WITH_REOPENED):
+    if blob[0] not in _VERSIONS:
         raise StateCorruptError(
-            f"a learner's state has version {blob[0]}, this program knows {_VERSION} and {_WITH_REOPENED}: run the "
+            f"a learner's state has version {blob[0]}, this program knows {_VERSION} to {_WITH_RECENT_ITEMS}: run the "
             "release that wrote it, or replay into a new epoch"
         )
 

@@ -17,6 +17,8 @@ from services.recommender.domain.learner.state import (
     DISMISSALS,
     LEARNER_RECORD,
     MOST_SKILLS,
+    RECENT_ITEM_RECORD,
+    RECENT_ITEMS,
     RECENT_RESOURCES,
     SKILL_RECORD,
     TOUCH_BYTES,
@@ -29,6 +31,7 @@ from services.recommender.domain.learner.state import (
 _INDEXED_FROM = 128
 _EVENT = struct.Struct("<iifIHH")
 _EVENT_SKILL = struct.Struct("<ii")
+_NO_RECENT_ITEMS = bytes(RECENT_ITEMS * RECENT_ITEM_RECORD.itemsize)
 
 
 class FoldPlan:
@@ -40,6 +43,7 @@ class FoldPlan:
         self.events = bytearray()
         self.event_skills = bytearray()
         self.learners = b""
+        self.recent_items = b""
         self.skills = b""
         self.first_slot: list[int] = []
 
@@ -51,9 +55,13 @@ class FoldPlan:
             first += state.skill_count
         self.first_slot.append(first)
         learners = np.frombuffer(bytearray().join([state.learner for state in self.states]), LEARNER_RECORD)
+        recent_items = np.frombuffer(
+            bytearray().join([state.recent_items for state in self.states]), RECENT_ITEM_RECORD
+        )
         skills = np.frombuffer(bytearray().join([state.skills for state in self.states]), SKILL_RECORD)
         fold_responses(
             learners,
+            recent_items.reshape(-1, RECENT_ITEMS),
             skills,
             np.array(self.first_slot, np.int64),
             np.array([state.settings_row for state in self.states], np.int64),
@@ -62,8 +70,10 @@ class FoldPlan:
             self.columns.settings,
             self.columns.items,
             self.columns.skills,
+            self.columns.item_codes,
         )
         self.learners, self.skills = learners.tobytes(), skills.tobytes()
+        self.recent_items = recent_items.tobytes()
         # Each of them knows the plan. A cycle would keep them all until garbage is collected, which workers do seldom.
         self.states.clear()
 
@@ -93,7 +103,7 @@ class StateDraft:
 
     def __init__(self, plan: FoldPlan, tenant: str, state: PackedState | None) -> None:
         self._tenant = plan.columns.of(tenant)
-        self._stored = state or PackedState(self._tenant.new_learner, b"", b"", b"", b"", b"", b"")
+        self._stored = state or PackedState(self._tenant.new_learner, b"", b"", b"", b"", b"", b"", b"")
         self._plan = plan
         self._row = len(plan.states)
         self.skill_count = len(self._stored.skills) // SKILL_RECORD.itemsize
@@ -110,6 +120,11 @@ class StateDraft:
     def learner(self) -> bytes:
         """The LEARNER_RECORD before the events."""
         return self._stored.learner
+
+    @property
+    def recent_items(self) -> bytes:
+        """The recent items before the events; none where they are not kept."""
+        return self._stored.recent_items or _NO_RECENT_ITEMS
 
     @property
     def skills(self) -> bytes:
@@ -237,8 +252,10 @@ class StateDraft:
         plan = self._plan
         at = self._row * LEARNER_RECORD.itemsize
         first, end = plan.first_slot[self._row], plan.first_slot[self._row + 1]
+        recent_at = self._row * len(_NO_RECENT_ITEMS)
         return PackedState(
             plan.learners[at : at + LEARNER_RECORD.itemsize],
+            plan.recent_items[recent_at : recent_at + len(_NO_RECENT_ITEMS)] if self._tenant.recent_items else b"",
             plan.skills[first * SKILL_RECORD.itemsize : end * SKILL_RECORD.itemsize],
             packed_strings.end(self._skill_names),
             bytes(self._touches),

@@ -15,6 +15,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from services.recommender.domain.learner.state import RECENT_ITEMS
+
 
 class LearnerFeature(IntEnum):
     """Features of the learner and the item: the first columns. Counts are before the response."""
@@ -34,6 +36,10 @@ class LearnerFeature(IntEnum):
     SKILLS_MET = auto()  # log(1 + skills with responses)
     HOURS_SINCE = auto()  # log(1 + whole hours since the last response to any skill); 0: not known
     LATEST_RESPONSE = auto()  # the last response to the most recent skill - 1/2; 0: not known
+    PREVIOUS_RESPONSE = auto()  # the last response - 1/2; 0 without any
+    EARLIER_RESPONSES = auto()  # the sum of those before it that the state keeps, each - 1/2
+    PAIR_LOGIT = auto()  # how much better than the filter says others did on the item after the same outcomes
+    PAIR_INFORMATION = auto()  # log(1 + the information in that)
 
 
 class SkillFeature(IntEnum):
@@ -74,17 +80,22 @@ CLOCK_FEATURES = tuple(
 )
 """The columns that depend on the times of responses."""
 
+RECENT_FEATURES = LEARNER_FEATURES[LearnerFeature.PREVIOUS_RESPONSE : LearnerFeature.PAIR_INFORMATION + 1]
+"""The columns that depend on the recent items of a state."""
+
 _OF_LEARNER = len(LearnerFeature)
 _OF_SKILL = len(SkillFeature)
 _WIDTH = len(SHARED_FEATURES)
 _SECONDS_PER_HOUR = 3_600.0
 # Chances are clipped to this distance from 0 and 1, so that their logits are finite.
 _SMALLEST_CHANCE = 2.0**-53
+# Information of the prior that a pair says nothing.
+_PAIR_PRIOR = 1.0
 
 
 @numba.njit(cache=True)
 def features_of_records(
-    records: NDArray[np.void], ability: float, at_s: float
+    records: NDArray[np.void], ability: float, at_s: float, recent: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The features of a learner's next response that do not depend on the item.
 
@@ -92,19 +103,22 @@ def features_of_records(
         records: (S,) SKILL_RECORD of the learner, in the order of the slots.
         ability: the learner's ability.
         at_s: when the response would be given, Unix seconds; 0: not known.
+        recent: the last responses, the latest first.
 
     Returns:
         LearnerFeature, those of the item 0; and (S, SkillFeature).
     """
     of_learner, of_records = np.zeros(_OF_LEARNER), np.zeros((len(records), _OF_SKILL))
-    latest_s = _learner_features(records, ability, at_s, of_learner)
+    latest_s = _learner_features(records, ability, at_s, recent, of_learner)
     for slot in range(len(records)):
         _skill_features(records, slot, at_s, latest_s, of_records[slot])
     return of_learner, of_records
 
 
 @numba.njit(cache=True)
-def _learner_features(records: NDArray[np.void], ability: float, at_s: float, written: NDArray[np.float64]) -> int:
+def _learner_features(
+    records: NDArray[np.void], ability: float, at_s: float, recent: NDArray[np.float32], written: NDArray[np.float64]
+) -> int:
     """Write a learner's LearnerFeature; the time of the latest response, 0: not known."""
     all_attempts = all_successes = 0.0
     met, latest_s, latest_response = 0, 0, 0.5
@@ -127,6 +141,9 @@ def _learner_features(records: NDArray[np.void], ability: float, at_s: float, wr
     if at_s > 0.0 and latest_s > 0:
         written[LearnerFeature.HOURS_SINCE] = math.log1p(max(at_s - latest_s, 0.0) // _SECONDS_PER_HOUR)
         written[LearnerFeature.LATEST_RESPONSE] = latest_response - 0.5
+    for place in range(len(recent)):
+        column = LearnerFeature.EARLIER_RESPONSES if place else LearnerFeature.PREVIOUS_RESPONSE
+        written[column] += float(recent[place]) - 0.5
     return latest_s
 
 
@@ -167,6 +184,7 @@ def _response_features(
     chance: float,
     item: tuple[float, float],
     prior_variance: float,
+    paired: tuple[float, float],
     slots: NDArray[np.integer],
     shares: NDArray[np.float64],
     first: int,
@@ -181,6 +199,7 @@ def _response_features(
         chance: what the filter predicts.
         item: mean and variance of the item's difficulty.
         prior_variance: of the difficulty of an item that was never fitted.
+        paired: surprise and information of its pairs with the learner's recent items.
         slots: the rows of `of_skills` that the item's skills have, from `first` up to `end`.
         shares: how much of the item each measures, likewise.
         first: where the item's skills begin.
@@ -192,6 +211,8 @@ def _response_features(
     written[LearnerFeature.ITEM_MEAN] = item[0]
     written[LearnerFeature.ITEM_DEVIATION] = math.sqrt(item[1])
     written[LearnerFeature.ITEM_UNFITTED] = 1.0 if item[1] >= prior_variance else 0.0
+    written[LearnerFeature.PAIR_LOGIT] = paired[0] / (paired[1] + _PAIR_PRIOR)
+    written[LearnerFeature.PAIR_INFORMATION] = math.log1p(paired[1])
     for entry in range(first, end):
         for column in range(_OF_SKILL):
             written[_OF_LEARNER + column] += shares[entry] * of_skills[slots[entry], column]
@@ -209,6 +230,8 @@ def features_of_trace(
     chances: NDArray[np.float64],
     abilities: NDArray[np.float64],
     left: NDArray[np.void],
+    response: NDArray[np.float32],
+    paired: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """The features of every response of a table, each from what its learner did before.
 
@@ -223,6 +246,8 @@ def features_of_trace(
         chances: (R,) of `kernel.trace_responses`, as are the next two.
         abilities: (R,) before each response.
         left: SKILL_RECORD after the response, aligned with `slots`.
+        response: (R,) the outcome.
+        paired: (R, 2) surprise and information of the pairs of recent items with the item.
 
     Returns:
         (R, SHARED_FEATURES).
@@ -230,10 +255,10 @@ def features_of_trace(
     features, of_learner = np.empty((len(learner), _WIDTH)), np.empty(_OF_LEARNER)
     most = slots.max() + 1 if len(slots) else 0
     records, of_skills = np.zeros(most, left.dtype), np.empty((most, _OF_SKILL))
-    met, current, prior_variance = 0, -1, item_difficulty[-1, 1]
+    met, current, begin, prior_variance = 0, -1, 0, item_difficulty[-1, 1]
     for row in range(len(learner)):
         if learner[row] != current:
-            met, current = 0, learner[row]
+            met, current, begin = 0, learner[row], row
         first, end = skill_start[row], skill_start[row + 1]
         # A skill met just now has a record without attempts.
         before = met
@@ -241,12 +266,15 @@ def features_of_trace(
             met = max(met, slots[entry] + 1)
         for slot in range(before, met):
             records[slot].attempts = 0
-        latest_s = _learner_features(records[:met], abilities[row], at_s[row], of_learner)
+        recent = response[max(row - RECENT_ITEMS, begin) : row][::-1]
+        latest_s = _learner_features(records[:met], abilities[row], at_s[row], recent, of_learner)
         for entry in range(first, end):
             _skill_features(records[:met], slots[entry], at_s[row], latest_s, of_skills[slots[entry]])
         difficulty = (item_difficulty[item[row], 0], item_difficulty[item[row], 1])
+        of_pairs = (paired[row, 0], paired[row, 1])
         _response_features(
-            of_learner, of_skills, chances[row], difficulty, prior_variance, slots, shares, first, end, features[row]
+            of_learner, of_skills, chances[row], difficulty, prior_variance, of_pairs, slots, shares, first, end,
+            features[row],
         )  # fmt: skip
         for entry in range(first, end):
             records[slots[entry]] = left[entry]
@@ -279,6 +307,8 @@ def features_of_catalog(
     item_means: NDArray[np.float64],
     item_variances: NDArray[np.float64],
     prior_variance: float,
+    pair_places: NDArray[np.int32],
+    paired: NDArray[np.float64],
     tag_starts: NDArray[np.intp],
     tag_slots: NDArray[np.intp],
     tag_shares: NDArray[np.float64],
@@ -293,6 +323,8 @@ def features_of_catalog(
         item_means: (N,) difficulty of each resource as an item.
         item_variances: (N,) and its variance.
         prior_variance: of the difficulty of an item that was never fitted.
+        pair_places: (N,) of `item_pairs.paired_with`, as is the next.
+        paired: surprise and information of each place.
         tag_starts: (N + 1,) where the tags of each resource begin in `tag_slots`.
         tag_slots: the skill of each tag.
         tag_shares: how much of its resource each tag measures.
@@ -305,8 +337,10 @@ def features_of_catalog(
         row = rows[place]
         first, end = tag_starts[row], tag_starts[row + 1]
         chance, item = chances[place], (item_means[row], item_variances[row])
+        of_pairs = (paired[pair_places[row], 0], paired[pair_places[row], 1])
         _response_features(
-            of_learner, of_skills, chance, item, prior_variance, tag_slots, tag_shares, first, end, features[place]
+            of_learner, of_skills, chance, item, prior_variance, of_pairs, tag_slots, tag_shares, first, end,
+            features[place],
         )  # fmt: skip
     return features
 
@@ -320,6 +354,8 @@ def chances_of_catalog(
     item_means: NDArray[np.float64],
     item_variances: NDArray[np.float64],
     prior_variance: float,
+    pair_places: NDArray[np.int32],
+    paired: NDArray[np.float64],
     tag_starts: NDArray[np.intp],
     tag_slots: NDArray[np.intp],
     tag_shares: NDArray[np.float64],
@@ -338,7 +374,10 @@ def chances_of_catalog(
         row = rows[place]
         first, end = tag_starts[row], tag_starts[row + 1]
         chance, item = chances[place], (item_means[row], item_variances[row])
-        _response_features(of_learner, of_skills, chance, item, prior_variance, tag_slots, tag_shares, first, end, x)
+        of_pairs = (paired[pair_places[row], 0], paired[pair_places[row], 1])
+        _response_features(
+            of_learner, of_skills, chance, item, prior_variance, of_pairs, tag_slots, tag_shares, first, end, x
+        )  # fmt: skip
         for i in range(len(x)):
             x[i] = min(max(x[i], ranges[0, i]), ranges[1, i])
         logit = 0.0

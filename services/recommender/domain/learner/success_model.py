@@ -5,7 +5,7 @@ A logistic regression on top of the filter. It is applied at prediction time and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.recommender.domain.learner.state import SKILL_RECORD, LearnerState
+from services.recommender.domain.learner.item_pairs import NO_PAIRS, ItemPairs, paired_with
+from services.recommender.domain.learner.state import RECENT_ITEM_RECORD, SKILL_RECORD, LearnerState
 from services.recommender.domain.learner.success_features import (
     SHARED_FEATURES,
     LearnerFeature,
@@ -24,6 +25,7 @@ from services.recommender.domain.learner.success_features import (
 )
 
 _NO_RECORDS = np.zeros(0, SKILL_RECORD)
+_NO_ITEMS = np.zeros(0, RECENT_ITEM_RECORD)
 
 Chances = Callable[[NDArray[np.intp], NDArray[np.float64]], NDArray[np.float64]]
 """Maps resources (rows of a catalog) and the filter's chance on each to the success model's, for one learner."""
@@ -40,12 +42,16 @@ class SuccessModel:
         ranges: float64, 2 by SHARED_FEATURES: least and greatest.
         skills: the skills that have weights of their own.
         per_skill: float64, a row w_k of SHARED_FEATURES per skill, on top of W.
+        pairs: pairs of items, for the features that read them.
+        recent_items: whether any weighs on the recent items of a state, which must then keep them.
     """
 
     products: NDArray[np.float64]
     ranges: NDArray[np.float64]
     skills: tuple[str, ...]
     per_skill: NDArray[np.float64]
+    pairs: ItemPairs = NO_PAIRS
+    recent_items: bool = False
 
     def shrunk(self, share: float) -> SuccessModel:
         """The model whose logit is that share of this one's, and for the rest the filter's."""
@@ -62,11 +68,15 @@ class LearnerSuccess:
         catalog: the model over the catalog.
         of_learner: the learner's features; see `features_of_records`.
         of_skills: those of the catalog's skills; see `spread`.
+        pair_places: of the resources with the learner's recent items; see `item_pairs.paired_with`.
+        paired: likewise.
     """
 
     catalog: CatalogSuccessModel
     of_learner: NDArray[np.float64]
     of_skills: NDArray[np.float64]
+    pair_places: NDArray[np.int32]
+    paired: NDArray[np.float64]
 
     def __call__(self, rows: NDArray[np.intp], predicted: NDArray[np.float64]) -> NDArray[np.float64]:
         """The chances of success on some resources.
@@ -95,6 +105,8 @@ class LearnerSuccess:
             catalog.item_means,
             catalog.item_variances,
             catalog.prior_variance,
+            self.pair_places,
+            self.paired,
             catalog.tag_starts,
             catalog.tag_slots,
             catalog.tag_shares,
@@ -108,6 +120,7 @@ class CatalogSuccessModel:
     Attributes:
         success_model: the model.
         slot_of_skill: slot of each of the catalog's S skills.
+        row_of_resource: row of each of its N resources.
         item_means: difficulty of each of N resources as an item, its skills' difficulty left out.
         item_variances: and its variance, N.
         prior_variance: of the difficulty of an item that was never fitted.
@@ -118,6 +131,7 @@ class CatalogSuccessModel:
 
     success_model: SuccessModel
     slot_of_skill: Mapping[str, int]
+    row_of_resource: Mapping[str, int]
     item_means: NDArray[np.float64]
     item_variances: NDArray[np.float64]
     prior_variance: float
@@ -135,6 +149,11 @@ class CatalogSuccessModel:
                 weights[slot] = row
         return weights
 
+    @cached_property
+    def pairs(self) -> ItemPairs:
+        """The pairs whose later item is in the catalog."""
+        return self.success_model.pairs.over(self.row_of_resource)
+
     def of(self, state: LearnerState | None, at_s: float) -> LearnerSuccess:
         """The model for one learner.
 
@@ -146,5 +165,18 @@ class CatalogSuccessModel:
         slots = np.fromiter((self.slot_of_skill.get(skill, -1) for skill in skills), np.intp, len(skills))
         records = _NO_RECORDS if state is None else state.skill_records
         # A copy, because stored records are read-only and would be compiled for again.
-        of_learner, of_records = features_of_records(records.copy(), 0.0 if state is None else state.mean, at_s)
-        return LearnerSuccess(self, of_learner, spread(slots, of_records, len(self.slot_of_skill)))
+        items = _NO_ITEMS if state is None else state.recent_items
+        ability, recent = 0.0 if state is None else state.mean, items["response"].copy()
+        of_learner, of_records = features_of_records(records.copy(), ability, at_s, recent)
+        of_skills = spread(slots, of_records, len(self.slot_of_skill))
+        return LearnerSuccess(self, of_learner, of_skills, *self._paired(items["item"].tolist(), recent))
+
+    def _paired(
+        self, codes: Sequence[int], recent: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        pairs, row_of_code = self.pairs, self.success_model.pairs.row_of_code
+        rows = np.array([row_of_code.get(code, -1) for code in codes], np.int64)
+        paired: tuple[NDArray[np.int32], NDArray[np.float64]] = paired_with(
+            rows, recent, pairs.starts, pairs.later, pairs.surprise, pairs.information, len(self.item_means)
+        )
+        return paired

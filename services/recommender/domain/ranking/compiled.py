@@ -60,6 +60,17 @@ def review_due(days_since: float, successes: float, half_life_days: float) -> fl
 
 
 @numba.njit(cache=True)
+def review_by_recall(recall: float, due_below: float) -> float:
+    """The urgency of reviewing a mastered skill whose recall is expected to be this likely; 0 where that is not known.
+
+    1 - recall, scaled so that it is one half, and so due, at `due_below`, and at most 1: (1 - r) / (2 (1 - .7)).
+    """
+    if math.isnan(recall):
+        return 0.0
+    return min(1.0, (1.0 - recall) / (2.0 * (1.0 - due_below)))
+
+
+@numba.njit(cache=True)
 def readiness(probability: float, responses: int, midpoint: float, steepness: float, half_known: float) -> float:
     """How ready a learner is for what builds on a skill: 1 - n/(n+3) (1 - sigmoid(8 (p - .6))).
 
@@ -138,6 +149,7 @@ def judge_skills(
     unknown: _Floats,
     successes: _Floats,
     days_since: _Floats,
+    recalls: _Floats,
     responses: _Ints,
     importance: _Floats,
     prerequisite_starts: _Ints,
@@ -145,6 +157,7 @@ def judge_skills(
     prior_variance: float,
     gap_target: float,
     half_life_days: float,
+    due_below: float,
     midpoint: float,
     steepness: float,
     half_known: float,
@@ -157,6 +170,7 @@ def judge_skills(
         unknown: S; v_u + v_uk.
         successes: S.
         days_since: S; NaN: not known.
+        recalls: S; expected recall, NaN: none; empty: reviews are by `review_due`.
         responses: S; n_k.
         importance: S.
         prerequisite_starts: S + 1.
@@ -164,21 +178,24 @@ def judge_skills(
         prior_variance: v_u0 + v_k0.
         gap_target: success probability below which there is a gap.
         half_life_days: of `review_due`.
+        due_below: of `review_by_recall`.
         midpoint: of `readiness`.
         steepness: of `readiness`.
         half_known: of `readiness`.
 
     Returns:
-        S values each. Needs: importance_k max(0, .85 - p_k) / .85 where not mastered, else 0. `review_due` where
-        mastered, else 0. `readiness`. Unknowns: (v_u + v_uk) / prior variance, at most 1. Urgencies: needs times the
-        least readiness of the skill's prerequisites.
+        S values each. Where not mastered, needs: importance_k max(0, .85 - p_k) / .85; where mastered, reviews; else 0.
+        Readiness. Unknowns: (v_u + v_uk) / prior variance, at most 1. Urgencies: needs times least readiness below.
     """
     skills = len(probabilities)
     needs, reviews, ready = np.zeros(skills), np.zeros(skills), np.empty(skills)
     unknowns, urgencies = np.empty(skills), np.empty(skills)
     for slot in range(skills):
         if mastered[slot]:
-            reviews[slot] = review_due(days_since[slot], successes[slot], half_life_days)
+            if len(recalls):
+                reviews[slot] = review_by_recall(recalls[slot], due_below)
+            else:
+                reviews[slot] = review_due(days_since[slot], successes[slot], half_life_days)
         else:
             needs[slot] = importance[slot] * max(0.0, gap_target - probabilities[slot]) / gap_target
         ready[slot] = readiness(probabilities[slot], responses[slot], midpoint, steepness, half_known)

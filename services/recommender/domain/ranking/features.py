@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.common.resource_kinds import ResourceKind
+from services.recommender.domain.learner.mastery import logit_variance, success_interval, success_probability
 from services.recommender.domain.learner.mastery import mastered as is_mastered
-from services.recommender.domain.learner.mastery import success_interval, success_probability
 from services.recommender.domain.learner.parameters import FilterSettings, TenantParameters
+from services.recommender.domain.learner.recall import CatalogRecall
 from services.recommender.domain.learner.state import SKILL_RECORD, LearnerState
 from services.recommender.domain.learner.success_model import CatalogSuccessModel, SuccessModel
 from services.recommender.domain.ranking.catalog import BoolColumn, CatalogColumns, FloatColumn, IntColumn
@@ -23,6 +24,7 @@ from services.recommender.domain.ranking.compiled import judge_skills, spread_st
 from services.recommender.domain.ranking.thresholds import RankingThresholds
 
 _NO_RECORDS = np.zeros(0, SKILL_RECORD)
+_NO_RECALLS = np.zeros(0)
 PRACTISED_KINDS = (ResourceKind.PRACTICE, ResourceKind.ASSESSMENT)
 EXPLAINING_KINDS = (ResourceKind.LESSON, ResourceKind.VIDEO)
 
@@ -40,6 +42,7 @@ class Difficulties:
     Attributes:
         settings: the filter's constants.
         skill_logits: sigma_k + mean difficulty of the skill's items, S.
+        skill_variances: v_sk, S.
         resource_means: delta_r + (1/K) sum_k sigma_k over the K skills it measures, N.
         resource_variances: v_r + (1/K^2) sum_k v_sk, N.
         practised: whether responses say if it fits: a practice or an assessment, N.
@@ -49,6 +52,7 @@ class Difficulties:
 
     settings: FilterSettings
     skill_logits: FloatColumn
+    skill_variances: FloatColumn
     resource_means: FloatColumn
     resource_variances: FloatColumn
     practised: BoolColumn
@@ -66,6 +70,7 @@ class SkillEstimates:
         means: mu_uk.
         variances: v_uk.
         logits: logit of success on the skill's average item, b0 + mu_u + mu_uk - sigma_k - its items' mean difficulty.
+        logit_variances: how uncertain they are; see `mastery.logit_variance`.
         responses: n_k.
         successes: their sum.
         probabilities: p_k.
@@ -73,10 +78,11 @@ class SkillEstimates:
         days_since: days since the last response; nan: not known.
         last_responses: the response given last, from 0 to 1; nan without any.
         needs: importance_k max(0, .85 - p_k) / .85 where not mastered, else 0.
-        reviews: urgency of a review if mastered, from 0 to 1; see `compiled.review_due`.
+        reviews: urgency of a review if mastered, from 0 to 1; see `compiled.judge_skills`.
         readiness: for what builds on the skill, from 0 to 1; see `compiled.readiness`.
         unknowns: (v_u + v_uk) / (v_u0 + v_k0): 1 when nothing is known.
         urgencies: needs times the least readiness of the skill's prerequisites.
+        recalls: the expected recall today, NaN where there is none; see `recall`. Empty without a recall model.
     """
 
     learner_mean: float
@@ -84,6 +90,7 @@ class SkillEstimates:
     means: FloatColumn
     variances: FloatColumn
     logits: FloatColumn
+    logit_variances: FloatColumn
     responses: IntColumn
     successes: FloatColumn
     probabilities: FloatColumn
@@ -95,10 +102,11 @@ class SkillEstimates:
     readiness: FloatColumn
     unknowns: FloatColumn
     urgencies: FloatColumn
+    recalls: FloatColumn
 
     def intervals(self, slots: IntColumn) -> tuple[FloatColumn, FloatColumn]:
         """Ends of the central 95 % interval of p_k, for some skills."""
-        return success_interval(self.logits[slots], self.learner_variance + self.variances[slots])
+        return success_interval(self.logits[slots], self.logit_variances[slots])
 
 
 @dataclass(frozen=True)
@@ -150,6 +158,7 @@ def difficulties_of(catalog: CatalogColumns, parameters: TenantParameters) -> Di
     return Difficulties(
         settings=settings,
         skill_logits=skill_means + skill_item_means,
+        skill_variances=skill_variances,
         resource_means=item_means + over_measured(shares * skill_means[slots]),
         resource_variances=item_variances + over_measured(shares**2 * skill_variances[slots]),
         practised=np.isin(catalog.kinds, PRACTISED_KINDS),
@@ -165,6 +174,7 @@ def index_success_model(
     return CatalogSuccessModel(
         success_model=success_model,
         slot_of_skill=catalog.slot_of_skill,
+        row_of_resource=catalog.row_of_resource,
         item_means=difficulties.item_means,
         item_variances=difficulties.item_variances,
         prior_variance=difficulties.settings.item_difficulty_variance,
@@ -180,6 +190,7 @@ def estimate_skills(
     state: LearnerState | None,
     as_of_s: float,
     thresholds: RankingThresholds,
+    recall: CatalogRecall | None = None,
 ) -> SkillEstimates:
     """Spread a learner's state over a catalog's skills; without responses, and without state, there are priors.
 
@@ -189,6 +200,7 @@ def estimate_skills(
         state: the learner's state; None for a new learner.
         as_of_s: the moment to answer for, Unix seconds.
         thresholds: the thresholds.
+        recall: the recall model over the catalog; None: reviews are due by the fixed formula.
     """
     settings = difficulties.settings
     learner_mean, learner_variance = (0.0, settings.learner_variance) if state is None else (state.mean, state.variance)
@@ -202,9 +214,12 @@ def estimate_skills(
         settings.skill_variance,
         as_of_s,
     )
-    probabilities, mastered = success_probability(logits, unknown), is_mastered(logits, unknown, responses)
+    logit_variances = logit_variance(unknown, difficulties.skill_variances, responses, settings)
+    probabilities = success_probability(logits, logit_variances)
+    mastered = is_mastered(logits, logit_variances, responses)
+    recalls = _NO_RECALLS if recall is None else recall.of(slots, records, learner_mean, as_of_s)
     needs, reviews, ready, unknowns, urgencies = _judged(
-        catalog, settings, thresholds, probabilities, mastered, unknown, successes, days_since, responses
+        catalog, settings, thresholds, probabilities, mastered, unknown, successes, days_since, recalls, responses
     )
     return SkillEstimates(
         learner_mean=learner_mean,
@@ -212,6 +227,7 @@ def estimate_skills(
         means=means,
         variances=variances,
         logits=logits,
+        logit_variances=logit_variances,
         responses=responses,
         successes=successes,
         probabilities=probabilities,
@@ -223,6 +239,7 @@ def estimate_skills(
         readiness=ready,
         unknowns=unknowns,
         urgencies=urgencies,
+        recalls=recalls,
     )
 
 
@@ -235,6 +252,7 @@ def _judged(
     unknown: FloatColumn,
     successes: FloatColumn,
     days_since: FloatColumn,
+    recalls: FloatColumn,
     responses: IntColumn,
 ) -> tuple[FloatColumn, FloatColumn, FloatColumn, FloatColumn, FloatColumn]:
     """Needs, reviews, readiness, unknowns and urgencies; see `judge_skills`."""
@@ -244,6 +262,7 @@ def _judged(
         unknown,
         successes,
         days_since,
+        recalls,
         responses,
         catalog.importance,
         catalog.skill_prerequisites.starts,
@@ -251,6 +270,7 @@ def _judged(
         settings.learner_variance + settings.skill_variance,
         thresholds.gap_target,
         thresholds.review_half_life_days,
+        thresholds.review_recall,
         thresholds.ready_midpoint,
         thresholds.ready_steepness,
         thresholds.ready_responses,

@@ -80,7 +80,7 @@ def look_up_learner(prepared: PreparedCatalog, request: RankingRequest, weights:
         request = replace(request, state=state)
     stated = NO_PREFERENCES if state is None else state.preferences
     weights = paced(weights, stated)
-    estimates = estimate_skills(catalog, prepared.difficulties, state, request.as_of_s, weights)
+    estimates = estimate_skills(catalog, prepared.difficulties, state, request.as_of_s, weights, prepared.recall)
     preferences = ranking_preferences_of(catalog, estimates, stated)
     recent, done, unfinished = _worked_on(catalog, state, weights)
     next_item = NextItem(catalog, prepared.ranker, state, recent, request.models)

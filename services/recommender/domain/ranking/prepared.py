@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.recommender.domain.learner.parameters import TenantParameters
+from services.recommender.domain.learner.recall import CatalogRecall, RecallModel, index_recall_model
 from services.recommender.domain.learner.success_model import CatalogSuccessModel, SuccessModel
 from services.recommender.domain.ranking.candidates import InvertedIndex, build_index
 from services.recommender.domain.ranking.catalog import CatalogColumns
@@ -23,6 +24,7 @@ class PreparedCatalog:
         ranker: the ranker over it.
         has_steps: whether it says what comes before what: a prerequisite, or a lesson or video to begin with.
         success_model: the success model over it; None: the filter alone predicts success.
+        recall: the recall model over it; None: reviews are due by the fixed formula.
     """
 
     catalog: CatalogColumns
@@ -31,6 +33,7 @@ class PreparedCatalog:
     ranker: PreparedRanker
     has_steps: bool
     success_model: CatalogSuccessModel | None = None
+    recall: CatalogRecall | None = None
 
 
 def prepare(
@@ -38,6 +41,7 @@ def prepare(
     parameters: TenantParameters,
     success_model: SuccessModel | None = None,
     ranker: LearnedRanker = NO_RANKER,
+    recall_model: RecallModel | None = None,
 ) -> PreparedCatalog:
     """Make a catalog ready for ranking.
 
@@ -46,9 +50,15 @@ def prepare(
         parameters: the tenant's, that learners' states are folded with.
         success_model: the success model that goes with them, if any.
         ranker: the learned ranker; `NO_RANKER` where nothing was learned.
+        recall_model: the recall model that goes with the parameters, if any.
     """
     difficulties = difficulties_of(catalog, parameters)
     index = build_index(catalog, difficulties)
     indexed = None if success_model is None else index_success_model(catalog, difficulties, success_model)
     has_steps = bool(len(catalog.skill_prerequisites.values)) or bool(explains(catalog.kinds).any())
-    return PreparedCatalog(catalog, difficulties, index, prepare_ranker(catalog, ranker), has_steps, indexed)
+    recall = (
+        None
+        if recall_model is None
+        else index_recall_model(recall_model, catalog.slot_of_skill, difficulties.skill_logits)
+    )
+    return PreparedCatalog(catalog, difficulties, index, prepare_ranker(catalog, ranker), has_steps, indexed, recall)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.recommender.domain.learner.mastery import DEFAULT_RULE
+
 
 @dataclass(frozen=True, slots=True)
 class RankingThresholds:
@@ -19,6 +21,7 @@ class RankingThresholds:
         ready_steepness: slope of readiness there, per unit of probability.
         ready_responses: number of responses to a prerequisite at which half of its lack of readiness counts.
         review_half_life_days: half-life of a mastered skill without a recorded success; see `compiled.review_due`.
+        review_recall: an expected recall below which a mastered skill is due; see `compiled.review_by_recall`.
         candidates: most candidates that are scored.
         gap_skills_min: skills with a gap that candidates come from, unless the list is longer.
         gap_skills_max: most skills with a gap that candidates come from.
@@ -45,6 +48,7 @@ class RankingThresholds:
     ready_steepness: float = 8.0
     ready_responses: float = 3.0
     review_half_life_days: float = 7.0
+    review_recall: float = DEFAULT_RULE.success
     candidates: int = 1_000
     gap_skills_min: int = 10
     gap_skills_max: int = 50

@@ -8,6 +8,7 @@ import numpy as np
 
 from services.recommender.domain.learner.events import InteractionKind
 from services.recommender.domain.learner.parameters import TenantParameters
+from services.recommender.domain.learner.recall import RECALL_FEATURES, RecallModel
 from services.recommender.domain.learner.state import SKILL_RECORD, LearnerState, RecentResource
 from services.recommender.domain.learner.success_features import SHARED_FEATURES
 from services.recommender.domain.learner.success_model import SuccessModel
@@ -46,9 +47,11 @@ def warm_up() -> None:
     success_model = SuccessModel(
         np.zeros((width, width)), np.zeros((2, width)), (), np.zeros((0, len(SHARED_FEATURES)))
     )
+    recall_model = RecallModel(0.0, np.zeros(len(RECALL_FEATURES)), (), np.zeros(0))
     unknown = RankingRequest("", "", None, "", 0.0, "1970-01-01", EVERYTHING, limit=1)
     rank(prepare(catalog, TenantParameters(), success_model), unknown, DEFAULT_WEIGHTS, lambda: 0.0)
     known = dataclasses.replace(
         unknown, state=_ANSWERED_A, models=ModelScores(np.zeros((1, 2), np.float32), rows, index_of_row)
     )
-    rank(prepare(catalog, TenantParameters(), success_model, smallest_ranker()), known, DEFAULT_WEIGHTS, lambda: 0.0)
+    learned = prepare(catalog, TenantParameters(), success_model, smallest_ranker(), recall_model)
+    rank(learned, known, DEFAULT_WEIGHTS, lambda: 0.0)

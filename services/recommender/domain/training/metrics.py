@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -26,6 +27,20 @@ def log_losses(outcome: Floats, chance: Floats) -> NDArray[np.float64]:
     """Negative log-likelihood of each response, in nats; `log_loss` is their mean."""
     clipped = np.clip(chance.astype(np.float64), SMALLEST_CHANCE, 1 - SMALLEST_CHANCE)
     return np.asarray(-(outcome * np.log(clipped) + (1 - outcome) * np.log1p(-clipped)))
+
+
+def mean_and_error(learner: NDArray[np.integer], values: NDArray[np.float64]) -> tuple[float, float]:
+    """The mean over responses, and its standard error over learners: responses of one learner depend on each other.
+
+    The error is infinite with fewer than two learners.
+    """
+    mean = float(values.mean())
+    _, numbers = np.unique(learner, return_inverse=True)
+    deviations = np.bincount(numbers, weights=values - mean)
+    learners = len(deviations)
+    if learners < 2:
+        return mean, math.inf
+    return mean, math.sqrt(learners / (learners - 1) * float(np.sum(deviations**2))) / len(values)
 
 
 def calibration_bins(chance: Floats) -> NDArray[np.int64]:

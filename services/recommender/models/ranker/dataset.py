@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -130,7 +131,9 @@ def tracing_parameters(split: WorkSplit) -> TenantParameters:
     """Fit difficulties to the earlier side with the filter's default constants; without outcomes, return the priors."""
     if not split.graded:
         return TenantParameters()
-    return parameters_of(split.before, fit_difficulties(split.before, FilterSettings()))
+    # A success model may read recent items.
+    parameters = parameters_of(split.before, fit_difficulties(split.before, FilterSettings()))
+    return replace(parameters, recent_items=True)
 
 
 def practice_catalog(

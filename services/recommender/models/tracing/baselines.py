@@ -16,20 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.recommender.application.training.train import FittedTracing
-from services.recommender.domain.learner.parameters import FilterSettings
 from services.recommender.domain.training.metrics import log_loss
 from services.recommender.domain.training.responses import ResponseTable
 from services.recommender.models.tracing.difficulty_fit import (
+    UNFITTED,
     Difficulties,
     cv_folds,
     difficulties_of,
     fit_difficulties,
     predict,
-    search_settings,
 )
 from services.recommender.models.tracing.fit import fit_tracing
 from services.recommender.models.tracing.logistic import fitted
-from services.recommender.models.tracing.success_fit import predict_success, success_features
+from services.recommender.models.tracing.settings_search import search_settings
+from services.recommender.models.tracing.success_fit import predict_success
+from services.recommender.models.tracing.success_table import success_features
 
 Chances = NDArray[np.float64]
 
@@ -127,7 +128,7 @@ class Rasch:
 
     def fit(self, table: ResponseTable) -> None:
         """Fit the items."""
-        self._difficulties = fit_difficulties(_without_skills(table), FilterSettings(skill_noise=0.0))
+        self._difficulties = fit_difficulties(_without_skills(table), replace(UNFITTED, skill_noise=0.0))
 
     def predict(self, table: ResponseTable) -> Chances:
         """Filter each learner's ability."""
@@ -136,14 +137,14 @@ class Rasch:
 
 @dataclass
 class Filter:
-    """The learner model's filter alone; its constants are searched on learners held out of the training data."""
+    """The learner model's filter alone; its constants are searched on learners held out of a fit."""
 
     seed: int
     _difficulties: Difficulties | None = None
 
     def fit(self, table: ResponseTable) -> None:
         """Search the constants, and fit the difficulties."""
-        self._difficulties = fit_difficulties(table, searched_settings(table, self.seed))
+        self._difficulties = fit_difficulties(table, search_settings(table, seed=self.seed))
 
     def predict(self, table: ResponseTable) -> Chances:
         """Predict with the filter."""
@@ -167,17 +168,7 @@ class Served:
         difficulties = difficulties_of(table, kept.parameters)
         if kept.success is None:
             return predict(table, difficulties)
-        return predict_success(table, success_features(table, difficulties), kept.success)
-
-
-def searched_settings(table: ResponseTable, seed: int) -> FilterSettings:
-    """Return the filter's constants for a table, fitted to four fifths of its learners and evaluated on the others.
-
-    The defaults where it has too few learners to hold some out.
-    """
-    cv_fold = cv_folds(table, seed)
-    rest, held_out = table.of_learners(cv_fold != 0), table.of_learners(cv_fold == 0)
-    return search_settings(rest, held_out) if len(rest) and len(held_out) else FilterSettings()
+        return predict_success(table, success_features(table, difficulties, kept.success.pairs), kept.success)
 
 
 def _without_skills(table: ResponseTable) -> ResponseTable:

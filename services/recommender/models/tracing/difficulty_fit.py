@@ -1,9 +1,8 @@
-"""Fits the filter to a tenant's responses: difficulties of items and skills, and the filter's constants.
+"""Fits the difficulties of items and skills to a tenant's responses, given the filter's constants.
 
 The filter runs over the responses and also estimates the difficulties: each response moves the difficulties of its item
 and skills, and the base (`kernel.filter_responses`). A second pass starts from the difficulties of the first, so that
-early learners are filtered with fitted difficulties too. The filter's constants are those with the lowest log-loss on
-learners held out of such a fit.
+early learners are filtered with fitted difficulties too.
 """
 
 from __future__ import annotations
@@ -16,9 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
-from services.recommender.application.training.train import Advance
 from services.recommender.domain.learner.kernel import EVENT_SKILL_RECORD, filter_responses
 from services.recommender.domain.learner.parameter_columns import settings_row
 from services.recommender.domain.learner.parameters import (
@@ -27,27 +24,15 @@ from services.recommender.domain.learner.parameters import (
     SkillDifficulty,
     TenantParameters,
 )
-from services.recommender.domain.training.metrics import log_loss
 from services.recommender.domain.training.responses import NONE, ResponseTable
 
 PASSES = 2
+
+# The constants before any data.
+UNFITTED = FilterSettings(moderation=1.0)
 _ITEMS_TO_HOLD_OUT = 20
 
-# A search reads at most this many responses, of whole learners, to bound its time.
-_RESPONSES_SEARCHED = 200_000
-EVALUATIONS = 150
-
 _BASE_VARIANCE = 1.0
-
-# The searched constants and their bounds; all are positive, so the search steps in the logarithm.
-_BOUNDS = {
-    "learner_variance": (0.05, 4.0),
-    "skill_variance": (0.02, 3.0),
-    "learner_noise": (1e-5, 0.1),
-    "skill_noise": (1e-5, 0.2),
-    "item_difficulty_variance": (0.05, 4.0),
-    "skill_difficulty_variance": (0.05, 6.0),
-}
 
 
 @dataclass(frozen=True)
@@ -90,7 +75,7 @@ def fit_difficulties(table: ResponseTable, settings: FilterSettings, *, passes: 
     skills = np.tile([0.0, settings.skill_difficulty_variance], (len(table.skills), 1))
     for _ in range(passes):
         _filter(table, settings, base, items, skills, fitting=True)
-    settings = dataclasses.replace(settings, base=_short(base[0]))
+    settings = dataclasses.replace(settings, base=short(base[0]))
     return Difficulties(settings, *items[:-1].T.copy(), *skills.T.copy())
 
 
@@ -101,52 +86,9 @@ def predict(table: ResponseTable, difficulties: Difficulties) -> NDArray[np.floa
     return _filter(table, difficulties.settings, base, items, skills, fitting=False)
 
 
-def search_settings(
-    fitted_on: ResponseTable,
-    evaluated_on: ResponseTable,
-    *,
-    advance: Advance = lambda _done, _total: None,
-    evaluations: int = EVALUATIONS,
-) -> FilterSettings:
-    """Return the filter's constants with the lowest log-loss on `evaluated_on` after a fit to `fitted_on`.
-
-    A bounded Nelder-Mead search on the logarithms, from the defaults, which are kept if nothing is better.
-
-    Args:
-        fitted_on: responses of some learners.
-        evaluated_on: responses of other learners, in a table with the same ids.
-        advance: reports how many evaluations are done, and the total.
-        evaluations: at most this many.
-    """
-    fitted_on, evaluated_on = (
-        at_most(fitted_on, _RESPONSES_SEARCHED * 3 // 4),
-        at_most(evaluated_on, _RESPONSES_SEARCHED // 4),
-    )
-    done = 0
-
-    def loss(logarithms: NDArray[np.float64]) -> float:
-        nonlocal done
-        done += 1
-        advance(min(done, evaluations), evaluations)
-        settings = _settings_at(logarithms)
-        return log_loss(evaluated_on.response, predict(evaluated_on, fit_difficulties(fitted_on, settings)))
-
-    start = np.log([getattr(FilterSettings(), name) for name in _BOUNDS])
-    step = 0.7 * np.eye(len(start))
-    result = minimize(
-        loss,
-        start,
-        method="Nelder-Mead",
-        bounds=[(math.log(low), math.log(high)) for low, high in _BOUNDS.values()],
-        options={
-            "maxfev": evaluations,
-            "initial_simplex": np.vstack([start, start + step]),
-            "fatol": 1e-5,
-            "xatol": 0.05,
-        },
-    )
-    advance(evaluations, evaluations)
-    return _settings_at(result.x)
+def short(value: float) -> float:
+    """Round to six digits: no search or fit is more precise."""
+    return float(f"{value:.6g}")
 
 
 def parameters_of(table: ResponseTable, difficulties: Difficulties) -> TenantParameters:
@@ -210,7 +152,7 @@ def difficulties_of(table: ResponseTable, parameters: TenantParameters) -> Diffi
 
 def cv_folds(table: ResponseTable, seed: int) -> NDArray[np.int64]:
     """Return one of five cross-validation folds per learner. It depends on the id only, so it is stable over time."""
-    return _drawn(table.learners, 5, seed)
+    return drawn(table.learners, 5, seed)
 
 
 def item_folds(table: ResponseTable, seed: int) -> NDArray[np.int64]:
@@ -220,10 +162,11 @@ def item_folds(table: ResponseTable, seed: int) -> NDArray[np.int64]:
     """
     if len(table.items) < _ITEMS_TO_HOLD_OUT:
         return np.full(len(table), NONE, np.int64)
-    return np.append(_drawn(table.items, 10, seed), NONE)[table.item]
+    return np.append(drawn(table.items, 10, seed), NONE)[table.item]
 
 
-def _drawn(ids: Sequence[str], numbers: int, seed: int) -> NDArray[np.int64]:
+def drawn(ids: Sequence[str], numbers: int, seed: int) -> NDArray[np.int64]:
+    """Return for each id one of the first numbers, by the id only."""
     key = seed.to_bytes(8, "little", signed=True)
     return np.fromiter(
         (hashlib.blake2b(identifier.encode(), digest_size=8, key=key).digest()[0] % numbers for identifier in ids),
@@ -237,15 +180,6 @@ def at_most(table: ResponseTable, responses: int) -> ResponseTable:
     if len(table) <= responses:
         return table
     return table.rows(table.learner < table.learner[responses])
-
-
-def _settings_at(logarithms: NDArray[np.float64]) -> FilterSettings:
-    return FilterSettings(**{name: _short(math.exp(value)) for name, value in zip(_BOUNDS, logarithms, strict=True)})
-
-
-def _short(value: float) -> float:
-    """Round to six digits: no search or fit is more precise."""
-    return float(f"{value:.6g}")
 
 
 def _as_kept(values: NDArray[np.float64]) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,20 +13,51 @@ from services.recommender.domain.training.metrics import auc, log_loss
 from services.recommender.domain.training.responses import ResponseTable
 from services.recommender.domain.training.twins import redundant
 from services.recommender.models.tracing.difficulty_fit import (
-    EVALUATIONS,
     PASSES,
+    UNFITTED,
     cv_folds,
     fit_difficulties,
     parameters_of,
-    search_settings,
 )
 from services.recommender.models.tracing.forecasts import Forecasts, forecast, share_of_success_model
+from services.recommender.models.tracing.interval_fit import fit_inflation
+from services.recommender.models.tracing.recall_fit import fit_recall
+from services.recommender.models.tracing.settings_search import EVALUATIONS, search_settings
 from services.recommender.models.tracing.success_fit import SUCCESS_STEPS, SuccessChoice, fit_success
 
-# Below these sizes, the default constants are better than a search on too little data.
-_LEARNERS_TO_SEARCH = 50
+# With fewer responses, a search has too little data.
 _RESPONSES_TO_SEARCH = 2_000
 _LEARNERS_TO_HOLD_OUT = 10
+# With fewer learners, each fold is held out in turn: one alone has too few to judge by.
+_LEARNERS_TO_JUDGE_BY = 50
+
+
+def fit_filter(table: ResponseTable, *, seed: int, advance: Advance = lambda _done, _total: None) -> FilterSettings:
+    """Return the filter's constants.
+
+    The first fold of learners takes no part in their search, unless learners are few. With few responses, only the
+    variances that are served are calibrated.
+
+    Args:
+        table: the responses, of one of near-identical learners only.
+        seed: decides which learners are held out.
+        advance: reports how many evaluations are done, and the total.
+    """
+    cv_fold = cv_folds(table, seed)
+    folds = np.unique(cv_fold[table.learner]).tolist()
+    settings = UNFITTED
+    if _is_searched(table):
+        searched_on = table if _has_few_learners(table) else table.of_learners(cv_fold != folds[0])
+        settings = search_settings(searched_on, seed=seed, advance=advance)
+    return fit_inflation(table, settings, cv_fold, folds, seed) if len(folds) > 1 else settings
+
+
+def _is_searched(table: ResponseTable) -> bool:
+    return len(table) >= _RESPONSES_TO_SEARCH
+
+
+def _has_few_learners(table: ResponseTable) -> bool:
+    return len(np.unique(table.learner)) < _LEARNERS_TO_JUDGE_BY
 
 
 def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _done, _total: None) -> FittedTracing:
@@ -46,29 +78,24 @@ def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _d
     distinct = table.of_learners(~twins)
     # A table may name learners without responses.
     learners = len(np.unique(table.learner))
-    searched = learners >= _LEARNERS_TO_SEARCH and len(table) >= _RESPONSES_TO_SEARCH
     hyperparameters: dict[str, float] = {
         "tracing_passes": PASSES,
-        "tracing_settings_searched": 0,
+        "tracing_settings_searched": int(_is_searched(distinct)),
         "tracing_seed": seed,
         "tracing_twins": int(twins.sum()),
     }
     in_use = np.unique(cv_fold[distinct.learner]).tolist()
     if learners < _LEARNERS_TO_HOLD_OUT or len(in_use) < 2:
         advance(1, 1)
-        parameters = parameters_of(table, fit_difficulties(table, FilterSettings()))
+        parameters = parameters_of(table, fit_difficulties(table, UNFITTED))
         return FittedTracing(parameters, metrics={}, hyperparameters=hyperparameters)
-    folds = in_use[:1] if searched else in_use
-    steps = EVALUATIONS * searched + SUCCESS_STEPS * (len(folds) + 1)
+    folds = in_use if _has_few_learners(distinct) else in_use[:1]
+    steps = EVALUATIONS * _is_searched(distinct) + SUCCESS_STEPS * (len(folds) + 1)
 
     def further(before: int) -> Advance:
         return lambda done, _total: advance(before + done, steps)
 
-    settings = FilterSettings()
-    if searched:
-        others, search_on = np.isin(cv_fold, in_use[2:]), cv_fold == in_use[1]
-        settings = search_settings(distinct.of_learners(others), distinct.of_learners(search_on), advance=further(0))
-        hyperparameters["tracing_settings_searched"] = 1
+    settings = fit_filter(distinct, seed=seed, advance=further(0))
     forecasts = []
     for number, fold in enumerate(folds):
         held_out, rest = distinct.of_learners(cv_fold == fold), distinct.of_learners(cv_fold != fold)
@@ -81,9 +108,11 @@ def fit_tracing(table: ResponseTable, *, seed: int, advance: Advance = lambda _d
         success_model, choice = fit_success(distinct, settings, seed=seed, advance=further(steps - SUCCESS_STEPS))
         success_model = success_model.shrunk(share)
         hyperparameters |= _described(choice) | {"success_skills": len(success_model.skills), "success_share": share}
+    recall = fit_recall(distinct, settings, seed=seed)
     advance(steps, steps)
     parameters = parameters_of(table, fit_difficulties(table, settings))
-    return FittedTracing(parameters, metrics=metrics, hyperparameters=hyperparameters, success=success_model)
+    parameters = replace(parameters, recent_items=success_model is not None and success_model.recent_items)
+    return FittedTracing(parameters, metrics | recall.metrics, hyperparameters, success_model, recall.model)
 
 
 def _described(choice: SuccessChoice) -> dict[str, float]:
@@ -91,6 +120,7 @@ def _described(choice: SuccessChoice) -> dict[str, float]:
         "success_clocks": int(choice.clocks),
         "success_products": int(choice.products),
         "success_skill_penalty": choice.skill_penalty,
+        "success_recent_items": int(choice.recent_items),
     }
 
 

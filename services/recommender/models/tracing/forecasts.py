@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from services.recommender.application.training.train import Advance
+from services.recommender.domain.learner.item_pairs import NO_PAIRS
 from services.recommender.domain.learner.parameters import FilterSettings
-from services.recommender.domain.training.metrics import log_loss, log_losses
+from services.recommender.domain.training.metrics import log_loss, log_losses, mean_and_error
 from services.recommender.domain.training.responses import NONE, ResponseTable
 from services.recommender.models.tracing.difficulty_fit import fit_difficulties, item_folds, predict
-from services.recommender.models.tracing.success_fit import fit_success, predict_success, success_features
+from services.recommender.models.tracing.pair_fit import fit_item_pairs
+from services.recommender.models.tracing.success_fit import fit_success, predict_success
+from services.recommender.models.tracing.success_table import success_features
 
 Floats = NDArray[np.float64]
 
@@ -89,7 +92,8 @@ def forecast(
 
     def predicted(fitted_on: ResponseTable) -> Pair:
         difficulties = fit_difficulties(fitted_on, settings)
-        features = success_features(held_out, difficulties)
+        pairs = fit_item_pairs(fitted_on, difficulties) if success_model.recent_items else NO_PAIRS
+        features = success_features(held_out, difficulties, pairs)
         return Pair(predict(held_out, difficulties), predict_success(held_out, features, success_model))
 
     item_fold, item_fold_of_rest = item_folds(held_out, seed), item_folds(rest, seed)
@@ -114,7 +118,7 @@ def share_of_success_model(forecasts: Sequence[Forecasts]) -> float:
     )
     known, new = (Pair.joined([getattr(each, name) for each in forecasts]) for name in ("known", "new"))
     share = _best_share(known, response, 1.0)
-    share *= _certainty(learner, log_losses(response, known.by_filter) - log_losses(response, known.chance(share)))
+    share *= certainty(learner, log_losses(response, known.by_filter) - log_losses(response, known.chance(share)))
     if has_item.any():
         new, response = new.of(has_item), response[has_item]
         if log_loss(response, new.chance(share)) > log_loss(response, new.by_filter):
@@ -131,12 +135,7 @@ def _best_share(pair: Pair, response: NDArray[np.float32], most: float) -> float
     return float(found.x) if found.fun < log_loss(response, pair.by_filter) else 0.0
 
 
-def _certainty(learner: NDArray[np.int32], gains: Floats) -> float:
+def certainty(learner: NDArray[np.int32], gains: Floats) -> float:
     """1 - (error / gain)^2 of the mean over responses, which depend on each other within a learner; not below 0."""
-    _, numbers = np.unique(learner, return_inverse=True)
-    deviations = np.bincount(numbers, weights=gains - gains.mean())
-    learners, gain = len(deviations), float(gains.mean())
-    if learners < 2 or gain <= 0.0:
-        return 0.0
-    error_squared = learners / (learners - 1) * float(np.sum(deviations**2)) / len(gains) ** 2
-    return max(1.0 - error_squared / gain**2, 0.0)
+    gain, error = mean_and_error(learner, gains)
+    return max(1.0 - (error / gain) ** 2, 0.0) if gain > 0.0 else 0.0

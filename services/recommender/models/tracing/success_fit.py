@@ -1,15 +1,16 @@
 """Fits the success model: features of every response in one pass, weights by a blockwise Newton method.
 
-The features of a learner's responses come from difficulties fitted on other learners. Otherwise the model would trust
-the filter's logit too much on unseen learners. Those difficulties are also fitted without a tenth of the items, another
+The features of a learner's responses come from difficulties and pairs of items fitted on other learners. Otherwise the
+model would trust both too much on unseen learners. They are also fitted without a tenth of the items, another
 tenth for each fold of learners. Otherwise the model would never have seen an item like those that are added later.
-Weights are shrunk towards 0. Held-out learners decide whether products of features and times get weights, and how
-strongly the weights per skill are shrunk.
+Weights are shrunk towards 0. Held-out learners decide whether products of features, times and recent items get
+weights, and how strongly the weights per skill are shrunk.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import numba
@@ -19,26 +20,19 @@ from scipy.linalg import cho_factor, cho_solve
 from threadpoolctl import threadpool_limits
 
 from services.recommender.application.training.train import Advance
-from services.recommender.domain.learner.kernel import EVENT_RECORD, EVENT_SKILL_RECORD, trace_responses
-from services.recommender.domain.learner.parameter_columns import settings_row
 from services.recommender.domain.learner.parameters import FilterSettings
-from services.recommender.domain.learner.state import LEARNER_RECORD, SKILL_RECORD
 from services.recommender.domain.learner.success_features import (
     CLOCK_FEATURES,
+    RECENT_FEATURES,
     SHARED_FEATURES,
     LearnerFeature,
-    features_of_trace,
 )
 from services.recommender.domain.learner.success_model import SuccessModel
 from services.recommender.domain.training.metrics import log_loss
 from services.recommender.domain.training.responses import ResponseTable
-from services.recommender.models.tracing.difficulty_fit import (
-    Difficulties,
-    at_most,
-    cv_folds,
-    fit_difficulties,
-    item_folds,
-)
+from services.recommender.models.tracing.difficulty_fit import at_most, cv_folds, fit_difficulties, item_folds
+from services.recommender.models.tracing.pair_fit import fit_item_pairs
+from services.recommender.models.tracing.success_table import features_from_others
 
 # Ridge penalties on standardised features and their products.
 _SHARED_PENALTY = 3.0
@@ -61,7 +55,7 @@ _ROWS_AT_ONCE = 20_000
 _ROUNDING = 1e-4
 
 # Number of steps that `fit_success` reports.
-SUCCESS_STEPS = len(_SKILL_PENALTIES) + len(_FORMS) + 1
+SUCCESS_STEPS = len(_SKILL_PENALTIES) + len(_FORMS) + 2
 
 
 class SuccessChoice(NamedTuple):
@@ -71,6 +65,7 @@ class SuccessChoice(NamedTuple):
         clocks: whether CLOCK_FEATURES get weights: time since practice, and which skill was practised last.
         products: whether products of features get weights.
         skill_penalty: ridge penalty of the weights per skill.
+        recent_items: whether RECENT_FEATURES get weights: the last outcomes, and what they say about the item.
         log_loss: on the held-out learners; nan if there were none.
     """
 
@@ -78,6 +73,7 @@ class SuccessChoice(NamedTuple):
     products: bool
     skill_penalty: float
     log_loss: float
+    recent_items: bool = True
 
 
 def fit_success(
@@ -92,10 +88,13 @@ def fit_success(
         advance: reports how many steps are done, and the total.
     """
     table = at_most(table, _RESPONSES_FITTED)
-    features = _features_from_others(table, settings, cv_folds(table, seed), item_folds(table, seed))
+    features = features_from_others(table, settings, cv_folds(table, seed), item_folds(table, seed))
     looked_at = at_most(table, _RESPONSES_TO_CHOOSE_BY)
     choice = _chosen(looked_at, features[: len(looked_at)], cv_folds(table, seed), advance)
     success_model = fit_weights(table, features, choice)
+    if choice.recent_items:
+        pairs = fit_item_pairs(table, fit_difficulties(table, settings), of_resources=True)
+        success_model = replace(success_model, pairs=pairs, recent_items=True)
     advance(SUCCESS_STEPS, SUCCESS_STEPS)
     return success_model, choice
 
@@ -131,41 +130,9 @@ def _chosen(
         if penalty != best.skill_penalty:
             found.append(tried(best._replace(skill_penalty=penalty)))
         advance(len(_FORMS) + 1 + number, SUCCESS_STEPS)
+    found.append(tried(min(found, key=lambda each: each.log_loss)._replace(recent_items=False)))
+    advance(SUCCESS_STEPS - 1, SUCCESS_STEPS)
     return min(found, key=lambda each: each.log_loss)
-
-
-def success_features(table: ResponseTable, difficulties: Difficulties) -> NDArray[np.float64]:
-    """Return the features of the success model before each response of a table, with fixed difficulties.
-
-    Returns:
-        Rows by SHARED_FEATURES.
-    """
-    settings = difficulties.settings
-    items, skills = difficulties.columns()
-    slots, met = _slots(table.learner, table.skill_start, table.skill, len(table.learners), len(table.skills))
-    counts = np.diff(table.skill_start)
-    events, event_skills = np.zeros(len(table), EVENT_RECORD), np.empty(len(table.skill), EVENT_SKILL_RECORD)
-    events["row"], events["item"], events["response"] = table.learner, table.item, table.response
-    events["at_s"], events["evidence"], events["skills"] = table.at_s, 1, counts
-    event_skills["slot"], event_skills["skill"] = slots, table.skill
-    learners, records = np.zeros(len(table.learners), LEARNER_RECORD), np.zeros(int(met.sum()), SKILL_RECORD)
-    learners["variance"], records["variance"] = settings.learner_variance, settings.skill_variance
-    chances, abilities, left = trace_responses(
-        learners,
-        records,
-        np.cumsum(met) - met,
-        np.zeros(len(learners), np.int64),
-        events,
-        event_skills,
-        np.array([settings_row(settings)]),
-        items,
-        skills,
-    )
-    shares = np.repeat(1.0 / np.maximum(counts, 1), counts)
-    features: NDArray[np.float64] = features_of_trace(
-        table.learner, table.item, table.at_s, items, table.skill_start, slots, shares, chances, abilities, left
-    )
-    return features
 
 
 def predict_success(
@@ -198,7 +165,8 @@ def fit_weights(table: ResponseTable, features: NDArray[np.float64], choice: Suc
     standard = (features - mean) / deviation
     width = len(SHARED_FEATURES)
     left, right = np.triu_indices(width) if choice.products else (np.zeros(width, np.intp), np.arange(width))
-    weighed = np.ones(width, np.bool_) if choice.clocks else ~np.isin(SHARED_FEATURES, CLOCK_FEATURES)
+    left_out = (() if choice.clocks else CLOCK_FEATURES) + (() if choice.recent_items else RECENT_FEATURES)
+    weighed = ~np.isin(SHARED_FEATURES, left_out)
     left, right = (numbers[weighed[left] & weighed[right]] for numbers in (left, right))
     of_skills = np.ascontiguousarray(standard[:, weighed])
     slot, chosen = _skills_with_weights(table)
@@ -302,19 +270,6 @@ def _blocks(rows: int) -> list[slice]:
     return [slice(first, first + _ROWS_AT_ONCE) for first in range(0, rows, _ROWS_AT_ONCE)]
 
 
-def _features_from_others(
-    table: ResponseTable, settings: FilterSettings, cv_fold: NDArray[np.int64], item_fold: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Return the features, each fold's from difficulties fitted without its learners and without its items."""
-    features = np.zeros((len(table), len(SHARED_FEATURES)))
-    for number in range(int(cv_fold.max(initial=0)) + 1):
-        rows = (cv_fold == number)[table.learner]
-        if rows.any():
-            others = table.rows(~rows & (item_fold != number))
-            features[rows] = success_features(table.rows(rows), fit_difficulties(others, settings))
-    return features
-
-
 @numba.njit(cache=True)
 def _add_skills(
     skill_start: NDArray[np.int64],
@@ -369,25 +324,3 @@ def _step_skills(
                 moved += step[i] * features[row, i]
             logits[row] -= shares[row] * moved
         per_skill[skill] -= step
-
-
-@numba.njit(cache=True)
-def _slots(
-    learner: NDArray[np.int32],
-    skill_start: NDArray[np.int64],
-    skill: NDArray[np.int32],
-    learners: int,
-    skills: int,
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Number each entry of `skill` among its learner's skills, in order of first use; and count skills per learner."""
-    slots, met = np.empty(len(skill), np.int32), np.zeros(learners, np.int64)
-    owner, slot_of_skill = np.full(skills, -1, np.int64), np.empty(skills, np.int32)
-    for row in range(len(learner)):
-        current = learner[row]
-        for entry in range(skill_start[row], skill_start[row + 1]):
-            k = skill[entry]
-            if owner[k] != current:
-                owner[k], slot_of_skill[k] = current, met[current]
-                met[current] += 1
-            slots[entry] = slot_of_skill[k]
-    return slots, met

@@ -2,8 +2,8 @@
 
     review_r = sum_k tag_rk reviews_k
 
-with tag_rk the weight of skill k in resource r, and reviews_k as in `compiled.review_due`, 0 for skills that are not
-mastered.
+with tag_rk the weight of skill k in resource r, and reviews_k as in `compiled.judge_skills`: by the expected recall
+where there is a recall model, else by the time since the last answer. It is 0 for skills that are not mastered.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from services.recommender.domain.ranking import again
 from services.recommender.domain.ranking.answer_record import of_strength
 from services.recommender.domain.ranking.evidence import Evidence, Pick
-from services.recommender.domain.ranking.messages import message
+from services.recommender.domain.ranking.messages import Plural, message
 from services.recommender.domain.ranking.reasons import Claim, ReasonKind
 from services.recommender.domain.ranking.signals.signal import Signal, TagMean
 
@@ -29,9 +29,12 @@ def _reason(evidence: Evidence, pick: Pick) -> Claim | None:
     if not estimates.mastered[due] or estimates.reviews[due] < evidence.thresholds.review_opens:
         return None
     skill, days = catalog.skill_labels[due], round(float(estimates.days_since[due]))
-    said = message(
-        "review", skill=skill, answers=of_strength(evidence.answers(due)), days=message("days", days=days)
-    )  # fmt: skip
+    known = {"skill": skill, "answers": of_strength(evidence.answers(due)), "days": message("days", days=days)}
+    if len(estimates.recalls):
+        recall = message("recall", tenths=round(10.0 * float(estimates.recalls[due])))
+        said = message("review.recall", **known, recall=recall)
+    else:
+        said = message("review", **known)
     return Claim(ReasonKind.REVIEW, (said, again.on_skill(pick)) if due == pick.slot else (said,))
 
 
@@ -41,5 +44,9 @@ SIGNAL = Signal(
     weight=1.5,
     value=lambda candidates: candidates.tag_means[TagMean.REVIEW],
     reason=_reason,
-    messages={"review": "{skill}: mastered, {answers}; last practised {days} ago"},
+    messages={
+        "review": "{skill}: mastered, {answers}; last practised {days} ago",
+        "review.recall": "{skill}: mastered, {answers}; last practised {days} ago, {recall} likely to be right today",
+        "recall": Plural("tenths", zero="less than 1 in 10", other="about {tenths} in 10"),
+    },
 )
