@@ -342,7 +342,7 @@ class BundleStoreSuite:
         bundle_id = store.write(draft())
         files, root = fsspec.core.url_to_fs(url)
         names = list(store.manifest(bundle_id)["content"]["files"])
-        assert len(names) == 17
+        assert len(names) == 20
         for name in names:
             path = f"{root}/{bundle_id}/{name}"
             intact = files.cat_file(path)
