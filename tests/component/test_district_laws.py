@@ -5,6 +5,7 @@ from __future__ import annotations
 import orjson
 from typer.testing import CliRunner
 
+from deploy.evaluation import laws as district
 from deploy.evaluation.laws import app
 from services.recommender.evaluation import laws
 from services.recommender.evaluation.laws import LAWS
@@ -39,3 +40,16 @@ def test_the_command_fails_where_a_law_is_broken(monkeypatch):
     result = run("--steps", 0)
     assert result.exit_code == 1
     assert "NO: law missed: " in result.output
+
+
+def test_a_gap_that_is_nearly_closed_stays_in_the_list_where_skills_that_were_never_met_are_more_urgent(tmp_path):
+    sample, learner = district.Sample(100, seed=7), "sim-0056"
+    simulated, sessions = sample.after_history()
+    policy = district.Answers(sample.catalog, district.store(str(tmp_path))).policy(district.SERVED)
+    for session in sessions[learner]:
+        policy.observe({learner: session})
+    count = district.LawCount(policy.prepared)
+    for answer in district._following(sample, simulated, policy, learner, sessions[learner][-1], 10):
+        count.add(answer)
+    assert count.cases["urgent"] > 10
+    assert count.held["urgent"] == count.cases["urgent"], count.examples["urgent"]

@@ -77,6 +77,42 @@ def test_data_that_cannot_be_measured_are_refused_with_the_remedy(tmp_path, fami
     assert (message if family == "tracing" or "left" not in message else "no learner can be evaluated") in result.stderr
 
 
+@pytest.mark.parametrize("command", [("review",), ("review", "--time-split")])
+@pytest.mark.parametrize("outcome", [0, 1, 0.25])
+def test_one_outcome_is_measured(tmp_path, command, outcome):
+    days = small_table(learners=12, responses=10, outcome=lambda *_: outcome)
+    text = re.sub(r"\d{10}", lambda at: str(1_700_000_000 + (int(at[0]) - 1_700_000_000) // 60 * 86_400), days)
+    (tmp_path / "responses.csv").write_text(text, encoding="utf-8")
+    result = run(*command, "--data", tmp_path, "--protocol", "sequences", "--keep-twins")
+    assert result.exit_code == 0, result.exc_info
+    assert "nan" not in result.output
+
+
+@pytest.mark.parametrize("option", ["--json", "--html"])
+@pytest.mark.parametrize("command", [("mastery", "--learners", 50, "--responses", 20), ("review",)])
+def test_a_report_that_cannot_be_written_is_said_with_the_remedy(tmp_path, option, command):
+    (tmp_path / "responses.csv").write_text(small_table(), encoding="utf-8")
+    data = ("--data", tmp_path, "--protocol", "sequences") if command == ("review",) else ()
+    result = run(*command, *data, option, tmp_path)
+    assert (result.exit_code, result.stderr) == (2, f"error: {tmp_path} is a folder; name a file in it\n")
+
+
+def test_figures_are_shown_though_their_file_cannot_be_written(tmp_path):
+    report = tmp_path / "report.json"
+    report.symlink_to(tmp_path / "away" / "report.json")
+    result = run("mastery", "--learners", 50, "--responses", 20, "--json", report)
+    assert result.exit_code == 2
+    assert f"error: {report} cannot be written" in result.stderr
+    assert "mastered means mastered" in result.output
+
+
+@pytest.mark.parametrize("command", ["mastery", "closed-loop"])
+def test_a_seed_that_libraries_do_not_take_is_refused(command):
+    result = run(command, "--seed", 2**32)
+    assert result.exit_code == 2
+    assert "--seed" in result.stderr
+
+
 rows = st.tuples(
     st.sampled_from("abcdef"),
     st.sampled_from(["", "1", "2", "3"]),

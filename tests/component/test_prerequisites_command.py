@@ -104,11 +104,13 @@ def test_a_limit_says_how_many_are_not_shown():
         (["--data", "EMPTY"], "holds neither interactions.csv.gz nor interactions.csv"),
         (["--data", "DATA", "--reviewed", "EMPTY/none.csv"], "none.csv"),
         (["--data", "DATA", "--reviewed", "DATA/prerequisites.csv"], "lacks the column decision"),
+        (["--data", "DATA", "--reviewed", "EMPTY/maybe.csv"], "line 2: 'maybe' is no decision: write yes or no"),
         (["--data", "DATA", "--json", "EMPTY/no/x.json"], "--json"),
     ],
 )
 def test_wrong_options_and_data_are_named(arguments, said, folder, tmp_path, monkeypatch):
     monkeypatch.delenv("CAIRN_TENANT", raising=False)
+    (tmp_path / "maybe.csv").write_text("prerequisite,skill,decision\na,b,maybe\n", encoding="utf-8")
     done = run(*(each.replace("DATA", str(folder)).replace("EMPTY", str(tmp_path)) for each in arguments))
     assert (done.exit_code, said in done.output) == (2, True), done.output
 

@@ -37,8 +37,8 @@ def test_more_learners_than_there_are_cannot_be_drawn():
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_twenty_learners_of_a_real_log_are_enough_in_nine_of_ten_draws():
+def test_twenty_learners_of_a_real_log_are_enough():
     if not (DATA / "algebra05").is_dir():
         pytest.skip(f"{DATA / 'algebra05'} does not exist; set CAIRN_DATA to the folder with the data sets")
-    found = evaluate_small_tenants("tracing/algebra05", split_by_learner(DATA / "algebra05"), learners=20)
+    found = evaluate_small_tenants("tracing/algebra05", split_by_learner(DATA / "algebra05"), learners=20, draws=3)
     assert [check.holds for check in found.checks] == [True], found.checks

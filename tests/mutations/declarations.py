@@ -1415,4 +1415,50 @@ MUTATIONS = (
         "tests/component/test_ingest_http_xapi.py::test_an_erased_learner_leaves_no_statement",
         short=True,
     ),
+    Mutation(
+        "count pairs of items on the learners whose outcomes they explain",
+        "Pairs know the outcomes that they are fitted to: the success model trusts them, and predicts others worse.",
+        (
+            Edit(
+                "services/recommender/models/tracing/success_table.py",
+                "fit_item_pairs(others, difficulties)",
+                "fit_item_pairs(table, difficulties)",
+            ),
+        ),
+        "tests/unit/test_item_pairs.py::test_outcomes_without_any_pattern_teach_the_success_model_nothing",
+        short=True,
+    ),
+    Mutation(
+        "moderate the steps of earlier parameters by a millionth",
+        "A replay with the parameters of an earlier release gives other states.",
+        (Edit(_KERNEL, "moderation = constants[MODERATION]", "moderation = max(constants[MODERATION], 1e-6)"),),
+        f"{_UNIT_FOLD}::test_the_kernel_computes_the_published_formulas_bit_for_bit",
+    ),
+    Mutation(
+        "teach a little where there is no learning term",
+        "A replay with the parameters of an earlier release gives other states.",
+        (Edit(_KERNEL, "retention * mean + constants[LEARNING]", "retention * mean + constants[LEARNING] + 1e-6"),),
+        f"{_UNIT_FOLD}::test_the_kernel_computes_the_published_formulas_bit_for_bit",
+    ),
+    Mutation(
+        "load a recall model with negative weights",
+        "A list can say that waiting, or failing, helps to remember.",
+        (Edit("services/recommender/adapters/files/bundle_models.py", "if (found[1:] < 0.0).any():", "if False:"),),
+        "tests/integration/test_bundle_store.py::TestBundlesInMemory"
+        "::test_a_recall_model_that_could_rise_with_time_or_has_other_features_is_refused",
+        short=True,
+    ),
+    Mutation(
+        "propose prerequisites that form a cycle",
+        "Whoever accepts all proposals gets an import that is refused.",
+        (
+            Edit(
+                "services/recommender/domain/training/prerequisites.py",
+                "elif edge not in kept and not _leads(second, first, requires):",
+                "elif edge not in kept:",
+            ),
+        ),
+        "tests/unit/test_prerequisites.py::test_proposals_close_no_cycle",
+        short=True,
+    ),
 )

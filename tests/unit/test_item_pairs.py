@@ -71,6 +71,13 @@ def as_dictionary(pairs: ItemPairs) -> dict[tuple[str, int, str], tuple[float, f
     return {(pairs.items[g // 2], g % 2, pairs.items[later]): (surprise, info) for g, later, surprise, info in columns}
 
 
+@pytest.mark.parametrize("learners", range(7))
+def test_a_table_of_a_few_responses_is_counted_too(learners):
+    table = quiz(learners, each=2, copied=1.0).rows(np.arange(2 * learners) % 2 == 0)
+    assert len(table) == learners
+    assert as_dictionary(fit_item_pairs(table, fit_difficulties(table, SETTINGS))) == {}
+
+
 @pytest.mark.parametrize("graded", [False, True])
 def test_pairs_are_those_that_a_plain_loop_counts(graded):
     table = quiz(20, graded=graded)

@@ -152,6 +152,17 @@ def test_no_recall_model_is_served_where_nothing_is_forgotten_or_nothing_can_be_
     assert unforgotten.metrics["recall_log_loss"] < unforgotten.metrics["recall_filter_log_loss"] - 0.02
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_no_recall_model_is_served_where_all_that_was_remembered_is_of_one_learner():
+    builder = ResponseTableBuilder()
+    for day in range(150):
+        at_s = BEGAN_S + day * DAY_S
+        builder.append(learner="l", item="i", skills=["k"], response=float(day % 3 > 0), at_s=at_s)
+    for learner in range(12):
+        builder.append(learner=f"m{learner}", item="i", skills=["k"], response=1.0, at_s=BEGAN_S)
+    assert fit_recall(builder.build(), SETTINGS, seed=1) == (None, {"recall_responses": 149})
+
+
 def test_serving_computes_what_was_fitted():
     """The features of a response in training are those of the state that serving would have had at that moment."""
     table = remembered(learners=4)

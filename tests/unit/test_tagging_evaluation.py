@@ -15,6 +15,7 @@ from services.catalog.tagging.data_files import DataUnusableError, read_examples
 from services.catalog.tagging.evaluation import evaluate
 from services.catalog.tagging.examples import Example, NotEnoughExamplesError, Statement
 from services.catalog.tagging.new_framework import evaluate_new_framework
+from services.catalog.tagging.vectors import TextVectors
 
 DATA = Path(os.environ.get("CAIRN_DATA", "../shared/data")) / "oatutor"
 WORDS = [
@@ -286,3 +287,27 @@ class TestCommand:
         done = runner.invoke(app, ["--data", str(tmp_path)])
         assert done.exit_code == 2
         assert "there are 20 tagged resources" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["", "the same words"])
+def test_texts_without_anything_that_tells_them_apart_are_refused(text):
+    examples = [Example(f"r{number}", text, (f"s{number % 8}",)) for number in range(120)]
+    statements = [Statement(f"s{number}", text) for number in range(8)]
+    for learned_from in (None, (examples, statements)):
+        new = [replace(one, skills=(f"n{one.skills[0]}",)) for one in examples] if learned_from else examples
+        with pytest.raises(NotEnoughExamplesError):
+            evaluate_new_framework(new, statements, learned_from=learned_from, protocol="tagging/new-framework")
+
+
+def test_a_vocabulary_without_terms_is_refused_with_the_remedy():
+    with pytest.raises(NotEnoughExamplesError, match=r"nothing in the texts of 120 .* add their texts"):
+        TextVectors.fit(["the same words"] * 120)
+
+
+def test_the_command_says_how_much_data_a_new_framework_takes(tmp_path):
+    line = json.dumps({"id": "r", "text": "one", "skills": ["s"]})
+    (tmp_path / "resources.jsonl").write_text(line + "\n", encoding="utf-8")
+    arguments = ["--data", str(tmp_path), "--protocol", "new-framework"]
+    for more, said in ([], "at least 5 tagged resources and 5 skills"), (["--json", str(tmp_path)], "is a folder"):
+        result = runner.invoke(app, [*arguments, *more])
+        assert (result.exit_code, said in result.output) == (2, True), result.output

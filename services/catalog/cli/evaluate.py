@@ -26,6 +26,8 @@ from services.common.commit import commit_of_code
 _PROTOCOLS = {"tagged": True, "tagged-text": False, "oatutor": True, "oatutor-text": False, "new-framework": True}
 _NEW_FRAMEWORK = "new-framework"
 _FAMILY = "tagging"
+# What libraries take.
+_LARGEST_SEED = 2**32 - 1
 
 app = typer.Typer(rich_markup_mode="markdown", add_completion=False)
 
@@ -61,7 +63,7 @@ def tagging(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the figures to this file.", show_default=False)
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the folds and of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=_LARGEST_SEED, help="Seed of the folds and of the bootstrap.")] = 0,
 ) -> None:
     """Measure the skill tagger on resources held out from training.
 
@@ -83,6 +85,8 @@ def tagging(
         fail(f"--protocol {protocol} is not known; choose one of {', '.join(_PROTOCOLS)}", BAD_INPUT)
     if json_file and not json_file.parent.is_dir():
         fail(f"--json {json_file}: the folder {json_file.parent} does not exist; create it first", BAD_INPUT)
+    if json_file and json_file.is_dir():
+        fail(f"--json {json_file} is a folder; name a file in it", BAD_INPUT)
     if learned_from and name != _NEW_FRAMEWORK:
         fail(f"--learned-from is for --protocol {_NEW_FRAMEWORK}, not {name}: leave it out", BAD_INPUT)
     begun_s = time.monotonic()

@@ -96,7 +96,8 @@ def evaluate_new_framework(
     described = statements_for(tagged, statements)
     if len(tagged) < _PLACES or len(described) < FOLDS:
         raise NotEnoughExamplesError(
-            f"there are {len(tagged)} tagged resources of {len(described)} skills; name a folder with more of them"
+            f"there are {len(tagged)} tagged resources, and {len(described)} skills; "
+            f"name a folder with at least {_PLACES} tagged resources and {FOLDS} skills"
         )
     progress(0, "near-duplicates")
     groups = near_duplicate_groups([example.own_text or example.text for example in tagged])

@@ -11,6 +11,8 @@ import scipy.sparse
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from services.catalog.tagging.examples import NotEnoughExamplesError
+
 # Punctuation counts as words: in mathematics `=` and `\frac` are as informative as nouns.
 _WORD = r"\w+|[^\w\s]"
 _PIECE_SHARE_MAX = 0.1
@@ -56,11 +58,19 @@ class TextVectors:
 
         Character n-grams in more than a tenth of the texts are not informative and take most of the time, so they are
         left out, as are those in one text only.
+
+        Raises:
+            NotEnoughExamplesError: when no terms are left.
         """
         words, pieces = _word_vectorizer(), _piece_vectorizer()
         pieces.max_df = max(_PIECE_COUNT_MIN, round(_PIECE_SHARE_MAX * len(texts)))
         pieces.min_df = 2 if len(texts) > _PIECE_COUNT_MIN else 1
-        vectors = Vectors(words.fit_transform(texts), pieces.fit_transform(texts))
+        try:
+            vectors = Vectors(words.fit_transform(texts), pieces.fit_transform(texts))
+        except ValueError as error:
+            raise NotEnoughExamplesError(
+                f"nothing in the texts of {len(texts)} resources and skills tells them apart: add their texts"
+            ) from error
         return cls(words, pieces), vectors
 
     @classmethod

@@ -70,6 +70,9 @@ _RANKING: Mapping[str, Callable[..., RankingSplit]] = {
     "movielens-100k": split_interactions,
 }
 
+# What libraries take.
+_LARGEST_SEED = 2**32 - 1
+
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
 KeepTwins = Annotated[
@@ -226,7 +229,7 @@ def closed_loop(
     *,
     learners: Annotated[int, typer.Option(min=LEARNERS_MIN, help="Simulated learners of each way of learning.")] = 40,
     steps: Annotated[int, typer.Option(min=1, help="Resources that each policy decides for each learner.")] = 42,
-    seed: Annotated[int, typer.Option(min=0, help="Decides everything that is drawn.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=_LARGEST_SEED, help="Decides everything that is drawn.")] = 1,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
@@ -256,7 +259,7 @@ def mastery(
         int, typer.Option(min=50, help="Simulated learners to fit on, and as many to judge, of each way of answering.")
     ] = MasteryRun().learners,
     responses: Annotated[int, typer.Option(min=20, help="Responses of each learner.")] = MasteryRun().responses,
-    seed: Annotated[int, typer.Option(min=0, help="Decides everything that is drawn.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=_LARGEST_SEED, help="Decides everything that is drawn.")] = 1,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
@@ -288,6 +291,8 @@ def _check_folders(*files: Path | None) -> None:
     for file in files:
         if file is not None and not file.parent.is_dir():
             fail(f"error: {file}: the folder {file.parent} does not exist; create it first", BAD_INPUT)
+        if file is not None and file.is_dir():
+            fail(f"error: {file} is a folder; name a file in it", BAD_INPUT)
 
 
 @contextmanager
@@ -307,10 +312,6 @@ def _write(
     also: tuple[str, ...] = (),
 ) -> None:
     evaluation = replace(evaluation, arithmetic=instructions())
-    if json_file is not None:
-        json_file.write_bytes(as_json(evaluation))
-    if html_file is not None:
-        html_file.write_text(as_html(evaluation), encoding="utf-8")
     console = Console(highlight=False)
     console.print(f"{evaluation.protocol}: {evaluation.data}", soft_wrap=True)
     console.print(_table(evaluation.models, [each for each in measures_of(evaluation.models) if each in shown]))
@@ -320,6 +321,17 @@ def _write(
         console.print(check.described, soft_wrap=True)
     for note in evaluation.notes:
         console.print(f"- {note}", soft_wrap=True)
+    if json_file is not None:
+        _write_file(json_file, as_json(evaluation))
+    if html_file is not None:
+        _write_file(html_file, as_html(evaluation).encode())
+
+
+def _write_file(file: Path, content: bytes) -> None:
+    try:
+        file.write_bytes(content)
+    except OSError as error:
+        fail(f"error: {file} cannot be written: {error.strerror or error}; name another file", BAD_INPUT)
 
 
 def _fail_unless_it_holds(evaluation: Evaluation) -> None:

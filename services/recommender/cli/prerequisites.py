@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from services.common.command_line import BAD_INPUT, FAILED, fail
+from services.common.tables import Cell
 from services.recommender.application.ports.state_store import StateUrlInvalidError
 from services.recommender.application.state.epochs import EpochUnusableError
 from services.recommender.application.training.train import TenantWithoutEventsError
@@ -39,6 +40,7 @@ _COUNTED = {
     Verdict.CONTRADICTED: "contradicted",
     Verdict.CANNOT_TELL: "it cannot tell",
 }
+_DECISIONS = ("yes", "no", "")
 _APPLY = "cairn catalog apply-prerequisites"
 
 _Tenant = Annotated[
@@ -130,13 +132,15 @@ def _of_folder(folder: Path) -> tuple[ResponseTable, Sequence[CatalogSkill]]:
 
 def _rejected(file: Path) -> list[Edge]:
     """The edges that a table says no to. Raises DataUnusableError."""
-    columns = ("prerequisite", "skill", "decision")
-    decisions = rows_of(
-        file,
-        lambda needed, skill, decision: (id_of(needed, "prerequisite"), id_of(skill, "skill"), text_of(decision)),
-        columns,
-    )
-    return [(needed, skill) for needed, skill, decision in decisions if decision.strip().casefold() == "no"]
+
+    def decision_of(needed: Cell, skill: Cell, decision: Cell) -> tuple[Edge, str]:
+        said = text_of(decision).strip().casefold()
+        if said not in _DECISIONS:
+            raise ValueError(f"{said!r} is no decision: write yes or no, or nothing to leave it open")
+        return (id_of(needed, "prerequisite"), id_of(skill, "skill")), said
+
+    decisions = rows_of(file, decision_of, ("prerequisite", "skill", "decision"))
+    return [edge for edge, said in decisions if said == "no"]
 
 
 def _write(file: Path, option: str, content: bytes) -> None:

@@ -12,14 +12,12 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 from scipy.special import expit
-from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from services.recommender.application.training.train import FittedTracing
 from services.recommender.domain.learner.mastery import DEFAULT_RULE
 from services.recommender.domain.learner.recall import LATER_HOURS, RecallFeature
 from services.recommender.domain.learner.success_features import SHARED_FEATURES
-from services.recommender.domain.training.metrics import SUCCESS_FROM
 from services.recommender.domain.training.responses import ResponseTable
 from services.recommender.domain.training.splits import SHARE_BEFORE
 from services.recommender.evaluation.intervals import Draws, Floats, compared, estimate, of_forecasts
@@ -29,6 +27,7 @@ from services.recommender.evaluation.tracing import DRAWS, SEED, Advance, Tracin
 from services.recommender.models.tracing.difficulty_fit import difficulties_of
 from services.recommender.models.tracing.fit import fit_tracing
 from services.recommender.models.tracing.fsrs import Fsrs
+from services.recommender.models.tracing.logistic import fit_logistic
 from services.recommender.models.tracing.recall_fit import LaterResponses, later_responses, predict_recall
 from services.recommender.models.tracing.success_fit import predict_success
 from services.recommender.models.tracing.success_table import success_features
@@ -216,9 +215,8 @@ def _by_wins_and_losses(models: _Models) -> Floats:
         return scipy.sparse.hstack([later.skills, scipy.sparse.csr_matrix(features[:, _COUNTS])], format="csr")
 
     before = models.before
-    regression = LogisticRegression(max_iter=1_000)
-    regression.fit(design(models.split.train, before), before.response >= SUCCESS_FROM)
-    chances: Floats = regression.predict_proba(design(models.split.test, models.after))[:, 1]
+    weights = fit_logistic(design(models.split.train, before), before.response.astype(np.float64), solver="lbfgs")
+    chances: Floats = expit(design(models.split.test, models.after) @ weights.coefficients + weights.intercept)
     return chances
 
 
@@ -230,10 +228,9 @@ def _due_check(models: _Models, chances: Mapping[str, Floats]) -> Check:
     good = chance >= DEFAULT_RULE.success
 
     def described(due: NDArray[np.bool_]) -> tuple[str, bool]:
-        shares = [float(after.response[good & one].mean()) if (good & one).any() else np.nan for one in (due, ~due)]
-        counts = [int((good & one).sum()) for one in (due, ~due)]
-        text = f"{shares[0]:.3f} of {counts[0]:,} where a review is due, {shares[1]:.3f} of {counts[1]:,} others"
-        return text, not shares[0] >= shares[1]
+        of_due, of_others = (after.response[good & one] for one in (due, ~due))
+        text = f"{_right_of(of_due)} where a review is due, {_right_of(of_others)} others"
+        return text, not len(of_due) or not len(of_others) or bool(of_due.mean() < of_others.mean())
 
     ours, holds = described(chances[AVERAGE_ITEM] < DEFAULT_RULE.success)
     formula, _ = described(chances[FORMULA] <= _FORMULA_OPENS)
@@ -242,3 +239,7 @@ def _due_check(models: _Models, chances: Mapping[str, Floats]) -> Check:
         holds,
         f"{SERVED}: right are {ours}; {FORMULA}: {formula}",
     )
+
+
+def _right_of(responses: NDArray[np.float32]) -> str:
+    return f"{responses.mean():.3f} of {len(responses):,}" if len(responses) else "none of 0"

@@ -122,6 +122,8 @@ def _read_pairs(reader: BundleFiles, tenant: str) -> ItemPairs:
         or pairs.shape[1:] != (3,)
         or (np.diff(starts, prepend=0, append=len(pairs)) < 0).any()
         or not ((pairs[:, 0] >= 0) & (pairs[:, 0] < len(items))).all()
+        # At -1, log-odds are divided by 0.
+        or (pairs[:, 2] < 0).any()
     ):
         raise unreadable(reader.bundle_id, f"{tenant}/success_pairs.npy", f"it does not fit its {len(items)} items")
     later, surprise, information = pairs.T.copy()

@@ -1,7 +1,8 @@
 """The recall model: the chance that a learner is right on a later day about a skill that they practised.
 
 A logistic regression on the stored state, fitted to the first responses after a break of LATER_HOURS or more. All its
-weights are at least 0, and no feature falls with a right answer or rises with time. So neither does the chance:
+weights are at least 0, and no feature falls with a right answer or rises with time. So neither does the chance, except
+that a learning term that slows down takes a little of a high ability away with every response:
 
     ability     mu_u + mu_uk
     easiness    minus the difficulty: of the item in training, of the skill's average item in serving

@@ -99,9 +99,12 @@ class _Scored(NamedTuple):
 def _candidate_rows(learner: LearnerContext, likely: BoolColumn) -> IntColumn:
     """Rows to score, ascending."""
     request, allowed = learner.request, learner.eligible.allowed
-    # Skills out of scope come last, but they come. What was just missed comes first, however able the learner is.
+    # Skills out of scope come last, but they come. What was just missed comes first, however able the learner is. So
+    # does the gap that the list must be about, as many skills that were never met may be more urgent.
     urgencies = np.maximum(learner.scope, _OUT_OF_SCOPE) * learner.estimates.urgencies
     urgencies[learner.gaps.missed] = 1.0
+    if learner.gaps.most_urgent >= 0:
+        urgencies[learner.gaps.most_urgent] = 1.0
     select = partial(
         select_candidates,
         learner.prepared.index,

@@ -90,7 +90,7 @@ class LogisticOnCounts:
 
     def fit(self, table: ResponseTable) -> None:
         """Fit the weights (L2, the library's default strength)."""
-        self._weights = _fitted_weights(
+        self._weights = fit_logistic(
             self._design(table),
             table.response.astype(np.float64),
             # Plain counts are ill-conditioned and need second derivatives. Identities are too many to build their
@@ -169,8 +169,8 @@ class LogisticOnCounts:
         )
 
 
-def _fitted_weights(design: scipy.sparse.csr_matrix, response: NDArray[np.float64], *, solver: str) -> Weights:
-    """Return the weights with the lowest penalised log-loss, in which a graded response is a share of a success.
+def fit_logistic(design: scipy.sparse.csr_matrix, response: NDArray[np.float64], *, solver: str) -> Weights:
+    """The weights with the lowest penalised log-loss (L2), in which a graded response is a share of a success.
 
     The library fits classes only. So a response of p is a success of weight p and a failure of weight 1 - p, which have
     the same log-loss together (Papke, Wooldridge: Econometric Methods for Fractional Response Variables, Journal of

@@ -47,7 +47,8 @@ def _pairs(table: ResponseTable) -> tuple[Integers, Integers, Integers, Floats]:
     """The earlier item with its outcome, the later item, its row and the weight of the outcome, of each pair."""
     rows, found = np.arange(len(table)), []
     for distance in range(1, RECENT_ITEMS + 1):
-        earlier, later = rows[: len(table) - distance], rows[distance:]
+        later = rows[distance:]
+        earlier = later - distance
         near = (table.learner[earlier] == table.learner[later]) & (table.item[earlier] >= 0) & (table.item[later] >= 0)
         earlier, later = earlier[near], later[near]
         right = table.response[earlier].astype(np.float64)

@@ -130,7 +130,7 @@ def fit_recall(table: ResponseTable, settings: FilterSettings, *, seed: int) -> 
 
     It is served where it predicts the responses of learners held out better than the filter does, and better than it
     would without time, each by more than the standard error over learners. Otherwise nothing is known to be forgotten.
-    So there is none without clocks, and with few first responses of later days.
+    So there is none without clocks, and with few first responses of later days or all of them in one fold.
 
     Args:
         table: the responses.
@@ -145,9 +145,9 @@ def fit_recall(table: ResponseTable, settings: FilterSettings, *, seed: int) -> 
     found = [_of_fold(table, settings, fold_of_learner == fold) for fold in folds]
     later = joined(found)
     metrics: dict[str, float] = {"recall_responses": len(later.rows)}
-    if len(later.rows) < _RESPONSES_LEAST:
-        return FittedRecall(None, metrics)
     fold = np.repeat(folds, [len(each.rows) for each in found])
+    if len(later.rows) < _RESPONSES_LEAST or len(np.unique(fold)) < 2:
+        return FittedRecall(None, metrics)
     losses = log_losses(later.response, _held_out(later, fold, table.skills))
     rivals = {
         "recall_filter_log_loss": log_losses(later.response, later.by_filter),
