@@ -15,10 +15,10 @@ from services.recommender.domain.learner.fold import LearnerFold, warm_up
 from services.recommender.domain.learner.kernel import (
     EVENT_RECORD,
     EVENT_SKILL_RECORD,
-    SETTINGS_COLUMNS,
     fold_responses,
 )
-from services.recommender.domain.learner.parameters import TracingParameters
+from services.recommender.domain.learner.parameter_columns import settings_row
+from services.recommender.domain.learner.parameters import FilterSettings, TracingParameters
 from services.recommender.domain.learner.record import NEW_LEARNER
 from services.recommender.domain.learner.state import LEARNER_RECORD, RECENT_ITEM_RECORD, RECENT_ITEMS, SKILL_RECORD
 
@@ -114,8 +114,8 @@ def _bulk() -> Callable[[], object]:
     event_skills = np.zeros(int(events["skills"].sum()), EVENT_SKILL_RECORD)
     # The two skills of an event are distinct.
     event_skills["slot"] = rng.integers(0, SKILLS // 2, len(event_skills)) * 2 + np.arange(len(event_skills)) % 2
-    settings = np.zeros((1, SETTINGS_COLUMNS))
-    settings[0] = 0.0, 0.5, 0.3, 0.003, 0.005, 0.01
+    # As `cairn train` writes them for learners who learn.
+    settings = np.array([settings_row(FilterSettings(learning=0.1, retention=0.95, moderation=1.0))])
     first_slot = np.arange(0, LEARNERS * SKILLS + 1, SKILLS)
     rows = np.zeros(LEARNERS, np.int64)
     difficulty = np.array([[0.0, 1.5]])
